@@ -1,0 +1,138 @@
+"""Robust statistics and fingerprints from a bounded sample of a volume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brushfire.errors import VolumeError
+from brushfire.geometry import Box, Triple, triple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from brushfire.volumes.volume import Volume
+
+SAMPLE_BYTES = 24 << 20
+MOST_SAMPLE_BYTES = 60 << 20
+SAMPLE_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the intensities of a volume are like, one number for each channel.
+
+    Parameters
+    ----------
+    mean, std : tuple of float
+        Of the values between the 0.5 and 99.5 percentile; ``std`` is above 0.
+    low, high : tuple of float
+        Limits to display between; ``low`` is below ``high``.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+def measure(volume: Volume) -> Statistics:
+    """Return robust statistics of ``volume`` from at most 64 MB of it.
+
+    Raises
+    ------
+    VolumeError
+        When a channel has no finite value, or one value only.
+    """
+    samples = _samples(volume, SAMPLE_BYTES, phase=0.5)
+    if any(np.ptp(s) == 0 for s in samples if s.size):
+        # Sparse data may hide between the samples: look elsewhere, at the coarsest level where
+        # there is one, before calling it constant.
+        rest = MOST_SAMPLE_BYTES - SAMPLE_BYTES
+        more = _samples(volume, rest, phase=0.2, level=len(volume.levels) - 1)
+        samples = [np.concatenate(pair) for pair in zip(samples, more, strict=True)]
+    rows = [_robust(s, volume, channel) for channel, s in enumerate(samples)]
+    mean, std, low, high = (tuple(row[i] for row in rows) for i in range(4))
+    return Statistics(mean, std, low, high)
+
+
+def fingerprint(volume: Volume) -> str:
+    """Return a digest of shape, type and nine sampled blocks of ``volume``."""
+    digest = hashlib.sha256()
+    header = [list(volume.shape), len(volume.channels), volume.dtype.str]
+    digest.update(json.dumps(header).encode())
+    side = triple([min(n, s) for n, s in zip(volume.shape, (1, 64, 64), strict=True)])
+    for box in _spread(volume.shape, side, (3, 1, 3), phase=0.5):
+        digest.update(np.ascontiguousarray(volume.read(box)).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _samples(volume: Volume, budget: int, *, phase: float, level: int = 0) -> list[NDArray[Any]]:
+    """Return the finite values of a sample spread over a level, one array for each channel."""
+    shape = volume.levels[level].shape
+    side = triple([1, *(min(n, SAMPLE_SIDE) for n in shape[1:])])
+    voxel = volume.dtype.itemsize * len(volume.channels)
+    count = max(1, budget // (side[1] * side[2] * voxel))
+    parts: list[list[NDArray[Any]]] = [[] for _ in volume.channels]
+    for box in _sample_boxes(shape, side, count, phase):
+        for channel, values in enumerate(volume.read(box, level=level)):
+            flat = values.ravel()
+            parts[channel].append(flat[np.isfinite(flat)] if values.dtype.kind == "f" else flat)
+    return [np.concatenate(part) for part in parts]
+
+
+def _sample_boxes(shape: Triple, side: Triple, count: int, phase: float) -> Iterator[Box]:
+    """Yield up to ``count`` boxes of ``side``, spread over an array of ``shape``."""
+    rows, columns = (-(-n // s) for n, s in zip(shape[1:], side[1:], strict=True))
+    # Few places in the plane and many slices would decode many chunks for little.
+    planes = min(shape[0], 8, count)
+    per_plane = max(1, min(rows * columns, count // planes, 12))
+    rows = min(rows, max(1, round((per_plane * rows / columns) ** 0.5)))
+    columns = min(columns, max(1, per_plane // rows))
+    yield from _spread(shape, side, (planes, rows, columns), phase)
+
+
+def _spread(shape: Triple, side: Triple, counts: Triple, phase: float) -> Iterator[Box]:
+    """Yield boxes of ``side`` on a regular lattice; all of the array where they can cover it."""
+    starts = [
+        _starts(n - s, k, 0.0 if k * s >= n else phase)
+        for n, s, k in zip(shape, side, counts, strict=True)
+    ]
+    for start in product(*starts):
+        yield Box(triple(start), triple([a + s for a, s in zip(start, side, strict=True)]))
+
+
+def _starts(most: int, count: int, phase: float) -> list[int]:
+    if count == 1:
+        return [int(most * phase)]
+    gaps = count if phase else count - 1
+    return sorted({round(most * (i + phase) / gaps) for i in range(count)})
+
+
+def _robust(values: NDArray[Any], volume: Volume, channel: int) -> tuple[float, ...]:
+    where = f"channel {volume.channels[channel]!r} of {volume.name}"
+    if values.size == 0:
+        raise VolumeError(
+            "A volume has finite values.",
+            got=f"only NaN or infinite values in {where}",
+            do="Check the file, or the step that wrote it.",
+        )
+    if values.min() == values.max():
+        raise VolumeError(
+            "The values of a volume differ from each other.",
+            got=f"the constant {values.min()} in {where}",
+            do="Check that this is the intended file; there is nothing in it to learn from.",
+        )
+    wide = values.astype(np.float64)
+    low, high = (float(v) for v in np.percentile(wide, (0.5, 99.5)))
+    inner = wide[(wide >= low) & (wide <= high)]
+    if high <= low or inner.std() == 0:
+        low, high, inner = float(wide.min()), float(wide.max()), wide
+    return float(inner.mean()), float(inner.std()), low, high
