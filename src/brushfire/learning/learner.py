@@ -1,0 +1,377 @@
+"""The learner: from strokes to ever better models, one short call at a time."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brushfire.errors import LearningError, ModelError
+from brushfire.learning.evaluation import evaluate_model
+from brushfire.learning.fitting import COUNT_POWER
+from brushfire.learning.probe import find_sites
+from brushfire.learning.proportions import prior_shift
+from brushfire.learning.regions import StrokeRegions
+from brushfire.learning.reports import Evaluation, Proposal, StepReport
+from brushfire.learning.sampler import PatchSampler, SlabCache, square_around
+from brushfire.learning.training import Trainer, warm_up
+from brushfire.networks.halo import measure_halo
+from brushfire.networks.model import SegmentationModel
+
+if TYPE_CHECKING:
+    from brushfire.annotations import AnnotationSnapshot
+    from brushfire.learning.probe import Site
+    from brushfire.learning.sampler import Block
+    from brushfire.learning.settings import LearningSettings
+    from brushfire.networks.settings import NetworkSettings
+    from brushfire.networks.snapshot import ModelSnapshot
+    from brushfire.volumes import Volume
+
+__all__ = ["Evaluation", "Learner", "Proposal", "StepReport"]
+
+_FIT_PIXELS = 600_000  # computed for a fit: well under a second
+_SCORE_PIXELS = 500_000  # computed for an evaluation, which comes every few seconds
+_FIRST_FIT_SHARE = 6  # times as much for the first fit: features alone are that much cheaper
+_PROPORTION_SLABS = 6  # places of the volume from which proportions of classes are estimated
+_PROPORTION_SIDE = 192
+_SMALLEST_PATCH = 64
+_HISTORY = 50  # accepted models that can be gone back to
+_FRESH_TOLERANCE = 0.02  # of Dice, once after new strokes: they shall be seen
+_HALO_ROOM = 112  # pixels around the part on which a halo is measured
+_HALO_CORE = 64
+
+
+class Learner:
+    """Network, optimiser and strokes of one volume; used by one thread.
+
+    Parameters
+    ----------
+    volume : Volume
+        What is segmented.
+    network : NetworkSettings
+        Shape of the network.
+    learning : LearningSettings
+        How it learns.
+    device : str
+        Where, as torch names it: "cpu", "cuda".
+    seed : int
+        Decides first weights, patches and what is held out.
+    revision : int
+        The newest revision that was used before; models count up from it.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        network: NetworkSettings,
+        learning: LearningSettings,
+        *,
+        device: str,
+        seed: int = 0,
+        revision: int = 0,
+    ) -> None:
+        self._volume = volume
+        self._network = network
+        self._learning = learning
+        self._device = torch.device(device)
+        self._seed = seed
+        self._rng = np.random.default_rng(seed)
+        self._regions = StrokeRegions(learning.held_out, seed)
+        self._cache = SlabCache(volume, network.context, learning.cache_bytes)
+        self._sampler = PatchSampler(self._cache, self._regions, volume.shape, self._rng)
+        self._patch, self._batch = learning.patch, learning.batch
+        self._fit_pixels, self._score_pixels = _FIT_PIXELS, _SCORE_PIXELS
+        self._changed: tuple[int, ...] = ()
+        self._fresh = False
+        self._revision = revision
+        self._history: list[ModelSnapshot] = []
+        self._shown_model: SegmentationModel | None = None
+        self._shown_score: tuple[int, Evaluation] | None = None
+        self._slabs: list[Block] | None = None
+        self._trainer: Trainer | None = None
+        warm_up()
+
+    @property
+    def step_count(self) -> int:
+        """Gradient steps since the start, the last reset or the last restored model."""
+        return 0 if self._trainer is None else self._trainer.steps
+
+    @property
+    def shown(self) -> ModelSnapshot | None:
+        """The newest accepted model."""
+        return self._history[-1] if self._history else None
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an accepted model before the shown one."""
+        return len(self._history) > 1
+
+    @property
+    def ready(self) -> str | None:
+        """None when learning is possible, else a sentence that says what is missing."""
+        classes = self._classes
+        if not classes:
+            return "Paint a few strokes of two classes to start learning."
+        if len(classes) == 1:
+            return "Paint a second class: learning needs strokes of at least two."
+        return None
+
+    @property
+    def _classes(self) -> tuple[int, ...]:
+        return tuple(self._regions.counts(held=False))
+
+    def set_annotations(self, snapshot: AnnotationSnapshot) -> None:
+        """Take over newer strokes; learning goes on with them, and new classes join the head.
+
+        Raises
+        ------
+        LearningError
+            If the labels have another shape than the volume.
+        """
+        if tuple(snapshot.shape) != tuple(self._volume.shape):
+            raise LearningError(
+                f"Labels have the shape of the volume, {self._volume.shape}.",
+                got=snapshot.shape,
+                do="Paint on this volume, or open the one that the labels belong to.",
+            )
+        changed = self._regions.update(snapshot)
+        if changed:
+            self._changed = changed
+            self._fresh = True
+        self._match_classes()
+
+    def _match_classes(self) -> None:
+        trainer = self._trainer
+        if self.ready is None and trainer is not None and trainer.classes != self._classes:
+            trainer.set_classes(self._classes)
+
+    def fit(self) -> None:
+        """Fit the last layer on the strokes by a convex problem, in under a second.
+
+        Before the first gradient step that is the whole answer, on the features; later it moves
+        the trained layer as little as the newest strokes ask for.
+
+        Raises
+        ------
+        LearningError
+            If learning is not possible yet, see `ready`.
+        """
+        trainer = self._ready_trainer()
+        if trainer.trained:
+            sites = self._sites(held=False, budget=self._fit_pixels)
+            trainer.refit(self._cache, sites)
+            return
+        sites = self._sites(held=False, budget=_FIRST_FIT_SHARE * self._fit_pixels)
+        held = self._sites(held=True, budget=self._score_pixels)
+        trainer.fit_first(self._cache, sites, held)
+
+    def _sites(self, *, held: bool, budget: int) -> list[Site]:
+        """Return where strokes are, as much of it as the budget of pixels allows."""
+        return find_sites(
+            self._regions.points(held=held),
+            self._volume.shape,
+            budget=budget,
+            first=() if held else self._changed,
+            # The same held-out strokes for every model, so that scores can be compared.
+            rng=np.random.default_rng(self._seed) if held else self._rng,
+        )
+
+    def step(self) -> StepReport:
+        """Make one gradient step on patches around the strokes.
+
+        Raises
+        ------
+        LearningError
+            If learning is not possible yet, see `ready`.
+        """
+        started = time.perf_counter()
+        trainer = self._ready_trainer()
+        patches = self._sampler.draw(
+            self._batch, self._patch, margin=trainer.margin, turn=self._learning.augment
+        )
+        loss, rate = trainer.step(patches, self._regions.counts(held=False))
+        return StepReport(trainer.steps, loss, rate, time.perf_counter() - started)
+
+    def evaluate(self) -> Evaluation:
+        """Return how the averaged weights do on the held-out strokes.
+
+        Raises
+        ------
+        LearningError
+            If learning is not possible yet, see `ready`.
+        """
+        return self._evaluate(self._ready_trainer().average)
+
+    def _evaluate(self, model: SegmentationModel) -> Evaluation:
+        sites = self._sites(held=True, budget=self._score_pixels)
+        return evaluate_model(model, self._cache, sites, self._classes)
+
+    def propose(self) -> Proposal:
+        """Show the averaged weights if they are not worse on the held-out strokes.
+
+        Without held-out strokes, without a shown model, or with other classes than the shown
+        model's, they are always accepted. Once after new strokes they may be worse by 0.02 Dice.
+
+        Raises
+        ------
+        LearningError
+            If learning is not possible yet, see `ready`.
+        """
+        model = self._ready_trainer().average
+        evaluation = self._evaluate(model)
+        shown = self._evaluate_shown()
+        accepted = True
+        if shown is not None and self._shown_model is not None and shown.mean is not None:
+            slack = _FRESH_TOLERANCE if self._fresh else 0.0
+            same = self._shown_model.classes == model.classes
+            accepted = not same or (evaluation.mean or 0.0) >= shown.mean - slack
+        if not accepted:
+            return Proposal(False, None, evaluation, shown)
+        return Proposal(True, self._accept(model, evaluation), evaluation, shown)
+
+    def _evaluate_shown(self) -> Evaluation | None:
+        """Return how the shown model does; computed again only when strokes changed."""
+        if self._shown_model is None:
+            return None
+        if self._shown_score is None or self._shown_score[0] != self._regions.version:
+            self._shown_score = self._regions.version, self._evaluate(self._shown_model)
+        return self._shown_score[1]
+
+    def _accept(self, model: SegmentationModel, evaluation: Evaluation) -> ModelSnapshot:
+        self._revision += 1
+        self._fresh = False
+        model.prior_shift.copy_(prior_shift(model, self._anywhere(), self._prior(model)))
+        model.halo = measure_halo(model, self._halo_blocks(), core=_HALO_CORE)
+        metrics = {
+            "step": self.step_count,
+            "dice": {str(value): dice for value, dice in evaluation.dice.items()},
+            "mean_dice": evaluation.mean,
+            "held_out_voxels": evaluation.voxels,
+            "held_out_regions": [list(seed) for seed in self._regions.seeds],
+        }
+        snapshot = model.snapshot(self._revision, metrics)
+        self._history = [*self._history[1 - _HISTORY :], snapshot]
+        self._shown_model = copy.deepcopy(model)
+        self._shown_score = self._regions.version, evaluation
+        return snapshot
+
+    def _prior(self, model: SegmentationModel) -> Tensor:
+        """Return the proportions of classes that a model learns from, weights included."""
+        counts = self._regions.counts(held=False)
+        shares = torch.tensor([counts[value] for value in model.classes]).double()
+        shares = shares ** (1 - COUNT_POWER)
+        return shares / shares.sum()
+
+    def _anywhere(self) -> list[Block]:
+        """Return slabs all over the volume, always the same ones."""
+        if self._slabs is None:
+            rng = np.random.default_rng(self._seed)
+            depth, *plane = self._volume.shape
+            count = _PROPORTION_SLABS
+            self._slabs = [
+                self._cache.read(
+                    square_around(
+                        int((index + rng.random()) * depth / count),
+                        [int(rng.integers(size)) for size in plane],
+                        _PROPORTION_SIDE,
+                        self._volume.shape,
+                    )
+                )
+                for index in range(count)
+            ]
+        return self._slabs
+
+    def _halo_blocks(self) -> list[Block]:
+        """Return real slabs around strokes, wide enough to measure a halo."""
+        points = self._regions.points(held=False)
+        z = int(self._rng.choice(list(points)))
+        y, x = self._rng.choice(points[z].voxels)
+        side = _HALO_CORE + 2 * _HALO_ROOM
+        return [self._cache.read(square_around(z, (int(y), int(x)), side, self._volume.shape))]
+
+    def undo(self) -> ModelSnapshot | None:
+        """Go back to the accepted model before the shown one; None where there is none.
+
+        Learning goes on from its weights.
+        """
+        if not self.can_undo:
+            return None
+        self._history.pop()
+        self._load(self._history[-1])
+        return self._history[-1]
+
+    def reset(self) -> None:
+        """Forget all models and steps; the strokes stay."""
+        self._trainer = None
+        self._history = []
+        self._shown_model = self._shown_score = None
+        self._rng = np.random.default_rng([self._seed, self._revision])
+        self._sampler = PatchSampler(self._cache, self._regions, self._volume.shape, self._rng)
+
+    def restore(self, snapshot: ModelSnapshot) -> None:
+        """Show and train on from a saved model.
+
+        Raises
+        ------
+        ModelError
+            If it was made for other settings or channels, or is damaged.
+        """
+        if snapshot.settings != self._network or snapshot.channels != len(self._volume.channels):
+            raise ModelError(
+                "A model continues with the network settings and channels it was made with.",
+                got=f"{snapshot.settings}, {snapshot.channels} channel(s)",
+                do="Choose those settings, or reset learning.",
+            )
+        self._load(snapshot)
+        self._revision = max(self._revision, snapshot.revision)
+        self._history.append(snapshot)
+        self._regions.adopt(snapshot.metrics.get("held_out_regions", ()))
+
+    def _load(self, snapshot: ModelSnapshot) -> None:
+        model = SegmentationModel.from_snapshot(snapshot, self._device)
+        self._shown_model, self._shown_score = copy.deepcopy(model), None
+        self._trainer = self._new_trainer(model, trained=True)
+        self._match_classes()
+
+    def shrink(self) -> bool:
+        """Halve the work of a step after running out of memory; False when nothing is left."""
+        if self._batch > 1:
+            self._batch //= 2
+        elif self._patch >= 2 * _SMALLEST_PATCH:
+            self._patch //= 2
+            self._fit_pixels //= 2
+            self._score_pixels //= 2
+        else:
+            return False
+        return True
+
+    def _ready_trainer(self) -> Trainer:
+        """Return what trains; make it, with a new network, where there is none yet."""
+        missing = self.ready
+        if missing is not None:
+            raise LearningError(
+                "Learning needs strokes of at least two classes.",
+                got=f"{len(self._classes)} class(es)",
+                do=missing,
+            )
+        if self._trainer is None:
+            statistics = self._volume.statistics()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self._seed)
+                model = SegmentationModel(
+                    self._network,
+                    len(self._volume.channels),
+                    self._classes,
+                    mean=statistics.mean,
+                    std=statistics.std,
+                )
+            self._trainer = self._new_trainer(model.to(self._device), trained=False)
+        return self._trainer
+
+    def _new_trainer(self, model: SegmentationModel, *, trained: bool) -> Trainer:
+        slabs = self._anywhere()
+        return Trainer(model, self._learning, slabs, trained=trained, seed=self._seed)

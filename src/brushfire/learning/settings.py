@@ -1,0 +1,75 @@
+"""How a network learns; importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brushfire.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class LearningSettings:
+    """How gradient steps are made.
+
+    Parameters
+    ----------
+    patch : int
+        Side of the square patches in pixels, 32 to 1024.
+    batch : int
+        Patches in a step, 1 to 64.
+    learning_rate : float
+        Step size of AdamW, above 0 and at most 1.
+    weight_decay : float
+        Decay of AdamW, 0 to 1.
+    dice_weight : float
+        Weight of soft Dice beside cross-entropy, 0 to 10.
+    label_smoothing : float
+        Share of a label that is spread over all classes, 0 to 0.5.
+    consistency : float
+        Weight of agreeing, where nothing is labelled, with the averaged weights, 0 to 10.
+    average : float
+        Decay of the moving average of weights that is shown, 0 (none) to below 1.
+    augment : bool
+        Whether patches are flipped, turned, and changed in gain, offset and noise.
+    held_out : float
+        Share of the stroke regions of a class that is kept for validation, 0 to 0.5.
+    cache_bytes : int
+        Bytes of the volume kept in memory for learning.
+
+    Raises
+    ------
+    SettingsError
+        If a value is outside its range.
+    """
+
+    patch: int = 192
+    batch: int = 1
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    dice_weight: float = 0.5
+    label_smoothing: float = 0.02
+    consistency: float = 3.0
+    average: float = 0.98
+    augment: bool = True
+    held_out: float = 0.2
+    cache_bytes: int = 256 * 2**20
+
+    def __post_init__(self) -> None:
+        _check("The patch side", self.patch, 32, 1024)
+        _check("The batch", self.batch, 1, 64)
+        _check("The learning rate", self.learning_rate, 1e-8, 1.0)
+        _check("The weight decay", self.weight_decay, 0.0, 1.0)
+        _check("The weight of Dice", self.dice_weight, 0.0, 10.0)
+        _check("Label smoothing", self.label_smoothing, 0.0, 0.5)
+        _check("The weight of consistency", self.consistency, 0.0, 10.0)
+        _check("The averaging decay", self.average, 0.0, 0.9999)
+        _check("The held-out share", self.held_out, 0.0, 0.5)
+        _check("The cache in bytes", self.cache_bytes, 2**20, 2**40)
+
+
+def _check(what: str, value: float, lowest: float, highest: float) -> None:
+    # Written so that NaN fails too.
+    if not lowest <= value <= highest:
+        raise SettingsError(
+            f"{what} is from {lowest:g} to {highest:g}.", got=value, do="Choose one in that range."
+        )

@@ -1,0 +1,197 @@
+"""One network in training: its newest weights, the averaged ones that are shown, its optimiser."""
+
+from __future__ import annotations
+
+import copy
+import math
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brushfire.learning.convex import class_weights, fit_linear
+from brushfire.learning.disturbance import disturbed, noise_level
+from brushfire.learning.fitting import COUNT_POWER, fit_first, index_table, refit
+from brushfire.learning.losses import consistency_loss, segmentation_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from brushfire.learning.probe import Site
+    from brushfire.learning.sampler import Block, Patch, SlabCache
+    from brushfire.learning.settings import LearningSettings
+    from brushfire.networks.model import SegmentationModel
+
+_WARM_UP = 20  # steps until the full learning rate, so that the fit is not shaken
+_CLIP = 1.0  # norm of a gradient
+
+
+class Trainer:
+    """Trains a model, step by step.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        Where training starts; taken over.
+    settings : LearningSettings
+        How it learns.
+    slabs : sequence of ndarray
+        Intensities anywhere in the volume, (channels, slices, y, x), to see how noisy it is.
+    trained : bool
+        Whether the model has learnt already, so that a fit refines it instead of starting it.
+    seed : int
+        Decides how intensities are disturbed.
+
+    Attributes
+    ----------
+    average : SegmentationModel
+        The moving average of the weights: what is evaluated and shown.
+    steps : int
+        Gradient steps so far.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        settings: LearningSettings,
+        slabs: Sequence[Block],
+        *,
+        trained: bool,
+        seed: int,
+    ) -> None:
+        self.steps = 0
+        self._settings = settings
+        self._trained = trained
+        self._generator = torch.Generator().manual_seed(seed)
+        self._model = model.train()
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self._optimiser = self._new_optimiser()
+        self._noise = noise_level([self._normalised(slab)[0] for slab in slabs])
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Class values, in the order of the outputs."""
+        return self._model.classes
+
+    @property
+    def margin(self) -> int:
+        """Pixels around a patch that its features reach into."""
+        return 0 if self._model.bank is None else self._model.bank.radius
+
+    def set_classes(self, classes: Sequence[int]) -> None:
+        """Give the head these classes; all other layers and the optimiser go on as they were."""
+        old, memory = self._model, self._optimiser.state
+        self._model = old.with_classes(classes).train()
+        self.average = self.average.with_classes(classes).requires_grad_(False)
+        self._optimiser = self._new_optimiser()
+        for mine, theirs in zip(self._model.parameters(), old.parameters(), strict=True):
+            if mine.shape == theirs.shape and theirs in memory:
+                self._optimiser.state[mine] = memory[theirs]
+
+    def fit_first(self, slabs: SlabCache, sites: Sequence[Site], held: Sequence[Site]) -> None:
+        """Fit the head on the features alone."""
+        fit_first(self.average, slabs, sites, held)
+        self._model.load_state_dict(self.average.state_dict())
+
+    def refit(self, slabs: SlabCache, sites: Sequence[Site]) -> None:
+        """Move the head as little as the strokes at the sites ask for."""
+        weight, bias = refit(self.average, slabs, sites)
+        with torch.no_grad():
+            # The newest weights follow by the same change, so that averaging does not undo it.
+            self._model.head_weight.add_(weight - self.average.head_weight)
+            self._model.head_bias.add_(bias - self.average.head_bias)
+            self.average.head_weight.copy_(weight)
+            self.average.head_bias.copy_(bias)
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is more than a first fit."""
+        return self._trained or self.steps > 0
+
+    def step(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> tuple[float, float]:
+        """Make one gradient step and return its loss and learning rate.
+
+        Parameters
+        ----------
+        patches : sequence of Patch
+            Of one size.
+        counts : mapping
+            Labelled voxels of each class.
+        """
+        rate = self._settings.learning_rate * min(1.0, (self.steps + 1) / _WARM_UP)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        loss = self._loss(patches, counts)
+        self._optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
+        if math.isfinite(float(norm)):
+            self._optimiser.step()
+        self.steps += 1
+        self._follow()
+        return float(loss.detach()), rate
+
+    def _loss(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> Tensor:
+        settings = self._settings
+        logits = self._model.logits_of(self._inputs(patches, disturb=settings.augment))
+        labels = np.stack([patch.labels for patch in patches]).astype(np.int64)
+        target = index_table(self.classes)[torch.from_numpy(labels)].to(logits.device)
+        weights = class_weights(torch.tensor([counts[c] for c in self.classes]), COUNT_POWER)
+        loss = segmentation_loss(
+            logits,
+            target,
+            weights.to(logits),
+            smoothing=settings.label_smoothing,
+            dice_weight=settings.dice_weight,
+        )
+        if settings.consistency == 0:
+            return loss
+        with torch.no_grad():
+            teacher = self.average.logits_of(self._inputs(patches, disturb=False))
+        return loss + settings.consistency * consistency_loss(logits, target, teacher)
+
+    def _inputs(self, patches: Sequence[Patch], *, disturb: bool) -> Tensor:
+        """Return what the layers see of patches; features reach into their margins."""
+        model, parts = self._model, []
+        with torch.no_grad():
+            for patch in patches:
+                x = self._normalised(patch.intensities)
+                if disturb:
+                    x = disturbed(x, self._noise, self._generator)
+                above, below, left, right = patch.margins
+                height, width = x.shape[2:]
+                raw = model.raw_inputs(x)[:, :, above : height - below, left : width - right]
+                parts.append(model.standardise(raw))
+        return torch.cat(parts)
+
+    def _normalised(self, slab: Block) -> Tensor:
+        """Return (1, channels * slices, y, x) of (channels, slices, y, x)."""
+        values = torch.from_numpy(np.ascontiguousarray(slab)).to(self._model.device)
+        return self._model.normalise(values.flatten(0, 1)[None])
+
+    def _follow(self) -> None:
+        """Move the averaged weights towards the newest."""
+        decay = min(self._settings.average, (1 + self.steps) / (10 + self.steps))
+        pairs = zip(self.average.parameters(), self._model.parameters(), strict=True)
+        with torch.no_grad():
+            for mean, new in pairs:
+                mean.lerp_(new, 1 - decay)
+
+    def _new_optimiser(self) -> torch.optim.AdamW:
+        return torch.optim.AdamW(
+            self._model.parameters(),
+            lr=self._settings.learning_rate,
+            weight_decay=self._settings.weight_decay,
+        )
+
+
+@cache
+def warm_up() -> None:
+    """Make torch load what it loads on first use, over a second, before the first stroke."""
+    values = torch.tensor([[0.0], [1.0]])
+    start = torch.zeros(2, 1), torch.zeros(2)
+    fit_linear(values, torch.tensor([0, 1]), torch.ones(2), start, penalty=1.0)
+    parameter = torch.zeros(1, requires_grad=True)
+    torch.optim.AdamW([parameter]).step()

@@ -1,0 +1,64 @@
+"""How wide a margin a trained network's tiles need, measured on real data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brushfire.networks.model import SegmentationModel
+
+TOLERANCE = 1e-3  # the promise: the largest difference of probabilities
+_ASKED = TOLERANCE / 4  # a few patches stand for a whole volume
+_STEP = 8
+_CORE = 64
+
+
+def measure_halo(
+    model: SegmentationModel, blocks: Sequence[np.ndarray[Any, Any]], *, core: int = _CORE
+) -> int:
+    """Return the smallest margin with which a tile predicts what the whole predicts.
+
+    The middle of each block is predicted with all of the block around it and with ever wider
+    margins, in steps of 8 pixels, until two in a row agree within a quarter of `TOLERANCE`. The
+    quarter and the second step are for what the blocks do not show.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        Any weights.
+    blocks : sequence of ndarray
+        Real intensities, (channels, slices, y, x), the larger the better.
+    core : int
+        Side of the middle part that is compared, in pixels.
+
+    Returns
+    -------
+    int
+        Pixels, a multiple of 8, at most `SegmentationModel.safe_halo`. That safe bound is also
+        the answer where the blocks are too small to tell.
+    """
+    return max((_measure(model, block, core) for block in blocks), default=model.safe_halo)
+
+
+def _measure(model: SegmentationModel, block: np.ndarray[Any, Any], core: int) -> int:
+    x = torch.from_numpy(np.ascontiguousarray(block, np.float32)).flatten(0, 1)[None]
+    x = x.to(model.device)
+    height, width = x.shape[2:]
+    top, left = (height - core) // 2, (width - core) // 2
+    room = min(top, left)
+    with torch.no_grad():
+        whole = model(x).softmax(1)[:, :, top : top + core, left : left + core]
+        agreed = False
+        for halo in range(_STEP, room - 2 * _STEP + 1, _STEP):
+            part = x[:, :, top - halo : top + core + halo, left - halo : left + core + halo]
+            inner = model(part).softmax(1)[:, :, halo : halo + core, halo : halo + core]
+            agrees = float((inner - whole).abs().max()) <= _ASKED
+            if agrees and agreed:
+                return min(halo, model.safe_halo)
+            agreed = agrees
+    return model.safe_halo

@@ -1,0 +1,285 @@
+"""A network that segments: normalisation, features, MS-D and a linear head over all of it.
+
+The head is linear in the inputs, in the maps, and, where there are features, in each input bent at
+a few knots: then a fit of the head alone already finds bands of intensity, which a linear model
+cannot, and stays convex.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from brushfire.errors import ModelError
+from brushfire.geometry import Grid
+from brushfire.networks.features import FeatureBank
+from brushfire.networks.msd import MixedScaleDense
+from brushfire.networks.snapshot import ModelSnapshot, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brushfire.networks.settings import NetworkSettings
+
+KNOTS = (-0.7, 0.0, 0.7)  # where responses bend until a fit has seen the data
+_CORE = 512  # a slice larger than this on a side, halo apart, is predicted in parts
+
+
+class SegmentationModel(nn.Module):
+    """Class probabilities of the middle slice of a slab.
+
+    Parameters
+    ----------
+    settings : NetworkSettings
+        Shape of the network.
+    channels : int
+        Channels of the volume.
+    classes : sequence of int
+        Class values, in the order of the outputs.
+    mean, std : sequence of float
+        Of each channel's intensities; frozen in the model.
+
+    Attributes
+    ----------
+    halo : int
+        Pixels in y and x that a tile needs; `safe_halo` until it was measured.
+    """
+
+    intensity_mean: Tensor
+    intensity_std: Tensor
+    prior_shift: Tensor
+    knots: Tensor
+    input_mean: Tensor
+    input_std: Tensor
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        channels: int,
+        classes: Sequence[int],
+        *,
+        mean: Sequence[float] = (),
+        std: Sequence[float] = (),
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.channels = channels
+        self.classes = tuple(int(value) for value in classes)
+        self.bank = FeatureBank() if settings.features else None
+        if self.bank is None:
+            inputs = channels * settings.slices
+        else:
+            inputs = channels * (self.bank.per_channel + settings.slices - 1)
+        self.inputs = inputs
+        self.register_buffer("intensity_mean", torch.tensor(mean or [0.0] * channels))
+        self.register_buffer("intensity_std", torch.tensor(std or [1.0] * channels))
+        self.register_buffer("input_mean", torch.zeros(inputs))
+        self.register_buffer("input_std", torch.ones(inputs))
+        outputs = len(self.classes)
+        self.layers = MixedScaleDense(
+            inputs, settings.depth, settings.width, settings.dilations, outputs
+        )
+        knots = KNOTS if settings.features else ()
+        self.register_buffer("knots", torch.tensor(knots)[:, None].expand(-1, inputs).clone())
+        terms = self.layers.maps + len(knots) * inputs
+        self.head_weight = nn.Parameter(torch.zeros(outputs, terms))
+        self.head_bias = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("prior_shift", torch.zeros(outputs))
+        self.halo = self.safe_halo
+
+    @property
+    def safe_halo(self) -> int:
+        """Pixels beyond which nothing can reach a tile's core, whatever the weights."""
+        return self.settings.reach + (0 if self.bank is None else self.bank.radius)
+
+    @property
+    def context(self) -> int:
+        """Slices that a tile needs on each side."""
+        return self.settings.context
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head_weight.device
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Return intensities with mean 0 and standard deviation 1 for each channel.
+
+        Parameters
+        ----------
+        x : Tensor
+            (images, channels * slices, height, width), the slices of a channel side by side.
+        """
+        slices = self.settings.slices
+        mean = self.intensity_mean.repeat_interleave(slices)[:, None, None]
+        std = self.intensity_std.repeat_interleave(slices)[:, None, None]
+        return (x - mean) / std
+
+    def raw_inputs(self, normalised: Tensor) -> Tensor:
+        """Return what the layers see, before it is standardised: features, then neighbours."""
+        if self.bank is None:
+            return normalised
+        slices, context = self.settings.slices, self.context
+        if slices == 1:
+            return self.bank(normalised)
+        images, _, height, width = normalised.shape
+        slabs = normalised.view(images, self.channels, slices, height, width)
+        neighbours = [index for index in range(slices) if index != context]
+        return torch.cat(
+            (self.bank(slabs[:, :, context]), slabs[:, :, neighbours].flatten(1, 2)), 1
+        )
+
+    def standardise(self, raw: Tensor) -> Tensor:
+        """Return the inputs of the layers with about mean 0 and standard deviation 1."""
+        return (raw - self.input_mean[:, None, None]) / self.input_std[:, None, None]
+
+    def bent(self, inputs: Tensor) -> list[Tensor]:
+        """Return standardised inputs, first axis the input, held at each knot where below it."""
+        shape = (-1, *[1] * (inputs.ndim - 1))
+        return [torch.maximum(inputs, knot.view(shape)) for knot in self.knots]
+
+    def terms(self, normalised: Tensor) -> Tensor:
+        """Return all that the head is linear in, (images, terms, height, width)."""
+        buffer, layout = self.layers.flat_maps(self.standardise(self.raw_inputs(normalised)))
+        everything = torch.cat([buffer, *self.bent(buffer[: self.inputs])])
+        return layout.images_of(everything).transpose(0, 1)
+
+    def logits(self, normalised: Tensor) -> Tensor:
+        """Return logits from normalised intensities, in the proportions of the strokes."""
+        return self.logits_of(self.standardise(self.raw_inputs(normalised)))
+
+    def logits_of(self, inputs: Tensor) -> Tensor:
+        """Return logits from standardised inputs."""
+        buffer, layout = self.layers.flat_maps(inputs)
+        sizes = [self.layers.maps] + [self.inputs] * len(self.knots)
+        weights = torch.split(self.head_weight, sizes, 1)
+        flat = torch.addmm(self.head_bias[:, None], weights[0], buffer)
+        # The inputs are not learnt: nothing flows back through them.
+        bent = self.bent(buffer[: self.inputs].detach())
+        for weight, values in zip(weights[1:], bent, strict=True):
+            flat = torch.addmm(flat, weight, values)
+        return layout.images_of(flat).transpose(0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (images, classes, height, width), shifted to the volume's proportions.
+
+        Parameters
+        ----------
+        x : Tensor
+            Intensities, float32, (images, channels * slices, height, width).
+        """
+        return self.logits(self.normalise(x)) + self.prior_shift[:, None, None]
+
+    def probabilities(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return class probabilities of each slice of a block but the outermost `context`.
+
+        Memory stays bounded however large a slice is: parts of it are predicted one by one, each
+        with the halo around it.
+
+        Parameters
+        ----------
+        block : ndarray
+            Intensities, (channels, z + 2 * context, y, x).
+
+        Returns
+        -------
+        ndarray
+            float32, (classes, z, y, x).
+
+        Raises
+        ------
+        ModelError
+            If the block has other channels or too few slices.
+        """
+        channels, depth, height, width = block.shape
+        count = depth - 2 * self.context
+        if channels != self.channels or count < 1:
+            raise ModelError(
+                f"The model takes {self.channels} channel(s) and at least "
+                f"{2 * self.context + 1} slice(s).",
+                got=f"{channels} channel(s), {depth} slice(s)",
+                do="Read a block with the model's context around it.",
+            )
+        result = np.empty((len(self.classes), count, height, width), np.float32)
+        grid = Grid((count, height, width), (1, _CORE, _CORE))
+        for core in grid.boxes():
+            source = core.grow((0, self.halo, self.halo)).clip((count, height, width))
+            _, rows, columns = source.slices
+            z = core.start[0]
+            slab = block[:, z : z + self.settings.slices, rows, columns]
+            part = self._predict(slab)
+            result[:, z : z + 1, core.slices[1], core.slices[2]] = part[
+                (slice(None), *core.slices_in(source)[1:])
+            ][:, None]
+        return result
+
+    def _predict(self, slab: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return probabilities (classes, y, x) of one slab (channels, slices, y, x)."""
+        values = np.ascontiguousarray(slab, np.float32)
+        with torch.no_grad():
+            x = torch.from_numpy(values).to(self.device).flatten(0, 1)[None]
+            result: np.ndarray[Any, Any] = self(x)[0].softmax(0).cpu().numpy()
+        return result
+
+    def with_classes(self, classes: Sequence[int]) -> SegmentationModel:
+        """Return a copy with these outputs; known classes keep theirs, new ones start at zero."""
+        other = SegmentationModel(self.settings, self.channels, classes).to(self.device)
+        state = {name: value.clone() for name, value in self.state_dict().items()}
+        for name in ("head_weight", "head_bias", "prior_shift"):
+            rows = other.state_dict()[name].clone()
+            for row, value in enumerate(other.classes):
+                if value in self.classes:
+                    rows[row] = state[name][self.classes.index(value)]
+            state[name] = rows
+        other.load_state_dict(state)
+        other.halo = self.halo
+        return other
+
+    def snapshot(self, revision: int, metrics: dict[str, Any]) -> ModelSnapshot:
+        """Return the model as plain values."""
+        about = describe(
+            revision=revision,
+            settings=self.settings,
+            channels=self.channels,
+            classes=self.classes,
+            halo=self.halo,
+            metrics=metrics,
+        )
+        tensors = {
+            name: value.detach().to("cpu", torch.float32).contiguous()
+            for name, value in self.state_dict().items()
+        }
+        weights = save_tensors(tensors, metadata=about)
+        return ModelSnapshot(
+            revision, weights, self.settings, self.channels, self.classes, self.halo, metrics
+        )
+
+    @classmethod
+    def from_snapshot(
+        cls, snapshot: ModelSnapshot, device: str | torch.device = "cpu"
+    ) -> SegmentationModel:
+        """Return the model that a snapshot holds.
+
+        Raises
+        ------
+        ModelError
+            If the weights are damaged or do not fit the settings.
+        """
+        try:
+            state = load_tensors(snapshot.weights)
+            model = cls(snapshot.settings, snapshot.channels, snapshot.classes)
+            model.load_state_dict(state)
+        except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+            raise ModelError(
+                "A model's weights are a whole safetensors file that fits its settings.",
+                got=f"{type(error).__name__}: {str(error)[:200]}",
+                do="Choose a model file that Brushfire wrote, or an older revision.",
+            ) from error
+        model.halo = snapshot.halo
+        return model.to(device).eval()

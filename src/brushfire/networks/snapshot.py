@@ -1,0 +1,140 @@
+"""An immutable copy of a network's weights; importable without torch, and picklable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from brushfire.errors import ModelError, SettingsError
+from brushfire.networks.settings import NetworkSettings
+
+FORMAT = "brushfire-model"
+VERSION = 1
+_KEY = "brushfire"
+_LENGTH_BYTES = 8
+_NEXT = "Choose a model file that Brushfire wrote, or an older revision."
+
+
+@dataclass(frozen=True)
+class ModelSnapshot:
+    """A model as plain values.
+
+    Parameters
+    ----------
+    revision : int
+        Grows with each model that is shown.
+    weights : bytes
+        A safetensors file with everything that is needed to rebuild the model; the other fields
+        are in its metadata as JSON.
+    settings : NetworkSettings
+        Shape of the network.
+    channels : int
+        Channels of the volume.
+    classes : tuple of int
+        Class values, in the order of the model's outputs.
+    halo : int
+        Pixels in y and x that a tile needs around its core.
+    metrics : dict
+        What was measured of it: values that JSON can hold.
+    """
+
+    revision: int
+    weights: bytes = field(repr=False)
+    settings: NetworkSettings
+    channels: int
+    classes: tuple[int, ...]
+    halo: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_bytes(cls, weights: bytes) -> ModelSnapshot:
+        """Return the snapshot that a safetensors file describes; the weights are not looked at.
+
+        Raises
+        ------
+        ModelError
+            If the bytes are no safetensors file, are cut short, or hold a foreign model.
+        """
+        about = _read_about(weights)
+        try:
+            settings = dict(about["settings"])
+            return cls(
+                revision=int(about["revision"]),
+                weights=weights,
+                settings=NetworkSettings(**settings),
+                channels=int(about["channels"]),
+                classes=tuple(int(value) for value in about["classes"]),
+                halo=int(about["halo"]),
+                metrics=dict(about["metrics"]),
+            )
+        except (KeyError, TypeError, ValueError, SettingsError) as error:
+            raise ModelError(
+                "A model file describes its network, channels, classes and halo.",
+                got=f"{type(error).__name__}: {error}",
+                do=_NEXT,
+            ) from error
+
+
+def describe(
+    *,
+    revision: int,
+    settings: NetworkSettings,
+    channels: int,
+    classes: tuple[int, ...],
+    halo: int,
+    metrics: dict[str, Any],
+) -> dict[str, str]:
+    """Return the safetensors metadata that `ModelSnapshot.from_bytes` reads."""
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "revision": revision,
+        "settings": asdict(settings),
+        "channels": channels,
+        "classes": classes,
+        "halo": halo,
+        "metrics": metrics,
+    }
+    return {_KEY: json.dumps(about)}
+
+
+def _read_about(weights: bytes) -> dict[str, Any]:
+    header = _read_header(weights)
+    try:
+        about = json.loads(header["__metadata__"][_KEY])
+        known = about["format"] == FORMAT
+        version = int(about["version"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            "A model file carries Brushfire's description of it.", got="none", do=_NEXT
+        ) from error
+    if not known:
+        raise ModelError(f"A model file is of the format {FORMAT}.", got=about["format"], do=_NEXT)
+    if version > VERSION:
+        raise ModelError(
+            f"This version reads models up to format version {VERSION}.",
+            got=version,
+            do="Update Brushfire.",
+        )
+    return dict(about)
+
+
+def _read_header(weights: bytes) -> dict[str, Any]:
+    """Return the JSON header of a safetensors file."""
+    length = int.from_bytes(weights[:_LENGTH_BYTES], "little")
+    if len(weights) < _LENGTH_BYTES or length > len(weights) - _LENGTH_BYTES:
+        raise ModelError(
+            "A model file is a whole safetensors file.", got=f"{len(weights)} bytes", do=_NEXT
+        )
+    try:
+        header = json.loads(weights[_LENGTH_BYTES : _LENGTH_BYTES + length])
+    except ValueError as error:
+        raise ModelError(
+            "A model file is a safetensors file.", got="no readable header", do=_NEXT
+        ) from error
+    if not isinstance(header, dict):
+        raise ModelError(
+            "A model file is a safetensors file.", got="a header of another kind", do=_NEXT
+        )
+    return header

@@ -1,0 +1,95 @@
+"""Predict one tile: the box is read with its halo, and the core comes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brushfire.geometry import Box, Triple
+from brushfire.prediction.store import Tile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from brushfire.networks.model import SegmentationModel
+    from brushfire.volumes import Volume
+
+
+def read_box(core: Box, *, halo: int, context: int, shape: Triple) -> Box:
+    """Return what must be read to predict ``core``.
+
+    The halo is clipped at the volume's own borders in y and x, where the network pads as it does
+    for a whole slice; in z the box may stick out, and the volume reflects there.
+
+    Parameters
+    ----------
+    core : Box
+        What the tile writes, level 0.
+    halo : int
+        Margin in y and x, voxels.
+    context : int
+        Slices before and behind.
+    shape : tuple of int
+        The volume, z, y, x.
+    """
+    grown = core.grow((context, halo, halo))
+    inside = grown.clip(shape)
+    return Box(
+        (grown.start[0], inside.start[1], inside.start[2]),
+        (grown.stop[0], inside.stop[1], inside.stop[2]),
+    )
+
+
+def predict_box(
+    model: SegmentationModel, volume: Volume, core: Box, *, halo: int | None = None
+) -> NDArray[np.float32]:
+    """Return the class probabilities of ``core``.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        The network with its frozen normalisation.
+    volume : Volume
+        Where to read.
+    core : Box
+        The voxels wanted, level 0.
+    halo : int, optional
+        Margin in y and x instead of the one measured for this network.
+
+    Returns
+    -------
+    ndarray of float32, shape (classes, z, y, x)
+    """
+    outer = read_box(
+        core,
+        halo=model.halo if halo is None else halo,
+        context=model.context,
+        shape=volume.shape,
+    )
+    probabilities = model.probabilities(volume.read_padded(outer))
+    # The network has consumed the context slices, so that only y and x still carry a margin.
+    y, x = core.slices_in(outer)[1:]
+    return probabilities[:, :, y, x]
+
+
+def predict_tile(
+    model: SegmentationModel, volume: Volume, index: Triple, core: Box, revision: int
+) -> Tile:
+    """Predict one tile and quantise it for display and storage."""
+    probabilities = predict_box(model, volume, core)
+    return Tile(
+        index=index,
+        box=core,
+        revision=revision,
+        labels=labels_of(probabilities, model.classes),
+        classes=model.classes,
+        probabilities=np.rint(probabilities * 255).astype(np.uint8),
+    )
+
+
+def labels_of(probabilities: NDArray[np.float32], classes: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return the most probable class value of every voxel, shape (z, y, x)."""
+    values = np.asarray(classes, dtype=np.uint8)
+    result: NDArray[np.uint8] = values[np.argmax(probabilities, axis=0)]
+    return result
