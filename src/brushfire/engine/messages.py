@@ -1,0 +1,198 @@
+"""What goes into the engine and what comes out: plain, frozen, picklable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brushfire.annotations import AnnotationSnapshot
+    from brushfire.geometry import Box, Triple
+    from brushfire.learning.settings import LearningSettings
+    from brushfire.networks.settings import NetworkSettings
+    from brushfire.networks.snapshot import ModelSnapshot
+    from brushfire.prediction import Tile, View
+
+Phase = Literal["idle", "waiting", "fitting", "training", "paused"]
+Outcome = Literal["finished", "cancelled", "failed"]
+
+
+class Command:
+    """Something the session asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAnnotations(Command):
+    """Learn from this snapshot from now on; a newer one replaces an older one still waiting."""
+
+    snapshot: AnnotationSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class SetView(Command):
+    """Predict here first. ``fresh`` are the tiles around that the shown model already made."""
+
+    view: View
+    fresh: frozenset[Triple] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Train(Command):
+    """Start learning, or go on after a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Command):
+    """Keep network and optimiser, take no steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Command):
+    """End the learning turn; the shown model stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset(Command):
+    """Forget what was learned and start from random weights at the next `Train`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoModel(Command):
+    """Show the model that was shown before this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore(Command):
+    """Show and go on from a stored model."""
+
+    snapshot: ModelSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Configure(Command):
+    """Use other settings; a network of another shape starts from random weights."""
+
+    network: NetworkSettings
+    learning: LearningSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRegion(Command):
+    """Predict a whole region with the model shown now, into ``folder``; may resume there."""
+
+    job: int
+    region: Box
+    folder: Path
+    key: str
+    classes: tuple[tuple[int, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRegion(Command):
+    """End the region run ``job``; finished tiles stay on disk."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown(Command):
+    """End the thread."""
+
+
+class Event:
+    """Something that happened in the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseChanged(Event):
+    """What learning does now, and why it waits if it does."""
+
+    phase: Phase
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped(Event):
+    """Gradient steps were taken."""
+
+    step: int
+    loss: float
+    steps_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated(Event):
+    """A candidate was measured on the held-out strokes; ``accepted`` says whether it is shown."""
+
+    step: int
+    dice: dict[int, float]
+    mean: float | None
+    shown_mean: float | None
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShown(Event):
+    """Tiles are predicted with this model from now on.
+
+    ``annotations`` is the revision of the newest strokes that it has seen.
+    """
+
+    snapshot: ModelSnapshot
+    mean: float | None
+    can_undo: bool
+    annotations: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelForgotten(Event):
+    """There is no model any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class TilePredicted(Event):
+    """One tile for the view of ``generation``."""
+
+    generation: int
+    tile: Tile
+
+
+@dataclass(frozen=True, slots=True)
+class RegionProgress(Event):
+    """How far a region run is."""
+
+    job: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded(Event):
+    """The one terminal event of a turn.
+
+    A turn is a learning run (from `Train` to `Stop`), a region run, the streaming of tiles that
+    met an error, or the engine itself.
+    """
+
+    turn: Literal["learning", "region", "streaming", "engine"]
+    outcome: Outcome
+    error: Exception | None = None
+    job: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Event):
+    """A sentence for the user."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChosen(Event):
+    """Where the network runs, and why it changed if it did."""
+
+    device: str
+    why: str = field(default="")

@@ -1,0 +1,96 @@
+"""Predict what the user sees, with the model shown now."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from brushfire.engine.messages import Event, TilePredicted
+from brushfire.networks.model import SegmentationModel
+from brushfire.prediction import TilePlan, View
+from brushfire.prediction.tile import predict_tile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from brushfire.geometry import Grid, Triple
+    from brushfire.networks.snapshot import ModelSnapshot
+    from brushfire.volumes import Volume
+
+
+class Streamer:
+    """Visible tiles first, then those around them, each once for a model and a view.
+
+    Parameters
+    ----------
+    volume : Volume
+        Where to read.
+    grid : Grid
+        The tiles of the volume.
+    emit : callable
+        Takes each event.
+    """
+
+    def __init__(self, volume: Volume, grid: Grid, emit: Callable[[Event], None]) -> None:
+        self.visible_seconds = 0.0
+        """Time that the visible tiles of the model shown now have taken so far."""
+        self._volume = volume
+        self._grid = grid
+        self._emit = emit
+        self._model: SegmentationModel | None = None
+        self._revision = 0
+        self._plan: TilePlan | None = None
+        self._made: set[Triple] = set()
+
+    @property
+    def model(self) -> SegmentationModel | None:
+        """The model that predicts, if there is one."""
+        return self._model
+
+    @property
+    def wants_visible(self) -> bool:
+        """Whether a visible tile is missing or stale."""
+        return self._model is not None and self._plan is not None and self._plan.visible_left > 0
+
+    def set_view(self, view: View, fresh: frozenset[Triple]) -> None:
+        """Plan for another view. ``fresh`` tiles are at hand, so that they are not made again."""
+        self._made = set(fresh)
+        self._plan = TilePlan(self._grid, view, self._made)
+
+    def set_model(self, snapshot: ModelSnapshot | None, device: str) -> None:
+        """Predict with another model: every tile of the view is wanted again."""
+        self.visible_seconds = 0.0
+        self._made = set()
+        self._revision = snapshot.revision if snapshot else 0
+        self._model = SegmentationModel.from_snapshot(snapshot, device) if snapshot else None
+        self._replan()
+
+    def predict_visible(self) -> None:
+        """Predict the next visible tile."""
+        index = self._plan.next_visible() if self._plan else None
+        if index is not None:
+            began = time.monotonic()
+            self._predict(index)
+            self.visible_seconds += time.monotonic() - began
+
+    def predict_beyond(self) -> bool:
+        """Predict the next tile that is out of sight; False when none is wanted."""
+        index = self._plan.next_beyond() if self._plan and self._model else None
+        if index is None:
+            return False
+        self._predict(index)
+        return True
+
+    def give_up(self) -> None:
+        """Drop the plan after an error; the next view or model makes a new one."""
+        self._plan = None
+
+    def _replan(self) -> None:
+        if self._plan is not None:
+            self._plan = TilePlan(self._grid, self._plan.view, self._made)
+
+    def _predict(self, index: Triple) -> None:
+        assert self._model is not None
+        assert self._plan is not None
+        tile = predict_tile(self._model, self._volume, index, self._grid.box(index), self._revision)
+        self._emit(TilePredicted(self._plan.view.generation, tile))

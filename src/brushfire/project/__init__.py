@@ -1,0 +1,18 @@
+"""The project folder: settings dataclasses, versioned save and load, models, a log."""
+
+from __future__ import annotations
+
+from brushfire.project.folder import SUFFIX, Project, create_project, open_project
+from brushfire.project.places import default_folder
+from brushfire.project.state import ProjectState, Settings, VolumeReference
+
+__all__ = [
+    "SUFFIX",
+    "Project",
+    "ProjectState",
+    "Settings",
+    "VolumeReference",
+    "create_project",
+    "default_folder",
+    "open_project",
+]

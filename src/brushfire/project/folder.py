@@ -1,0 +1,286 @@
+"""A project's folder: its settings, models and log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brushfire import __version__
+from brushfire.annotations.files import storage_error, sync_folder, write_atomically
+from brushfire.errors import BrushfireError, ProjectError
+from brushfire.networks.snapshot import ModelSnapshot
+from brushfire.project.format import FORMAT, dump, from_json, migrate, now, to_json
+
+if TYPE_CHECKING:
+    from brushfire.project.state import ProjectState
+
+SUFFIX = ".brushfire"
+
+_FILE = "project.json"
+_MODELS = "models"
+_LOG = "log.jsonl"
+_OURS = {
+    "annotations.zarr",
+    "exports",
+    "journal",
+    "lock",
+    _LOG,
+    _MODELS,
+    "predictions",
+    "pyramid",
+}
+
+
+class Project:
+    """An open project folder; made by `create_project` and `open_project`.
+
+    Its methods may be called from any thread, one at a time.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    state : ProjectState
+        What `project.json` holds.
+    """
+
+    def __init__(self, folder: Path, state: ProjectState) -> None:
+        self.folder = folder
+        self.state = state
+        self._log_lock = threading.Lock()
+
+    def save(self, state: ProjectState) -> None:
+        """Replace `project.json`; after a crash it holds the old state or the new one.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses; the old state is then still there.
+        """
+        _write(self.folder / _FILE, to_json(state, self.folder), "project settings")
+        self.state = state
+
+    def save_model(self, snapshot: ModelSnapshot) -> None:
+        """Keep a model as safetensors, with what is known of it as JSON beside it.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
+        """
+        weights, about = self._model_files(snapshot.revision)
+        note = {
+            "revision": snapshot.revision,
+            "classes": snapshot.classes,
+            "channels": snapshot.channels,
+            "halo": snapshot.halo,
+            "settings": asdict(snapshot.settings),
+            "metrics": snapshot.metrics,
+            "sha256": hashlib.sha256(snapshot.weights).hexdigest(),
+            "volume": self.state.volume.fingerprint,
+            "saved": now(),
+            "brushfire": __version__,
+        }
+        try:
+            weights.parent.mkdir(exist_ok=True)
+            # Without its note a file of weights is not checked: so no note may outlive its file.
+            about.unlink(missing_ok=True)
+        except OSError as error:
+            raise _refusal(error, weights, "models") from error
+        _write(weights, snapshot.weights, "models")
+        _write(about, dump(note), "models")
+
+    def load_model(self, revision: int) -> ModelSnapshot:
+        """Return a model that was kept.
+
+        Raises
+        ------
+        ProjectError
+            If there is none of that revision, or its file is damaged.
+        ModelError
+            If its weights are not of this version's format.
+        StorageError
+            If the disk refuses.
+        """
+        weights, about = self._model_files(revision)
+        if not weights.is_file():
+            kept = ", ".join(map(str, self.models())) or "none"
+            raise ProjectError(
+                "A model is one of those that the project keeps.",
+                got=f"revision {revision}",
+                do=f"Choose one of: {kept}.",
+            )
+        try:
+            data = weights.read_bytes()
+            note = about.read_bytes() if about.is_file() else b"{}"
+        except OSError as error:
+            raise _refusal(error, weights, "models") from error
+        _check_model(weights, data, note)
+        snapshot = ModelSnapshot.from_bytes(data)
+        if snapshot.revision != revision:
+            raise ProjectError(
+                "A model's file is named after its revision.",
+                got=f"revision {snapshot.revision} in {weights.name}",
+                do="Give the file its own name back.",
+            )
+        return snapshot
+
+    def models(self) -> tuple[int, ...]:
+        """Return the revisions of all models that are kept, in rising order."""
+        names = (path.stem for path in (self.folder / _MODELS).glob("*.safetensors"))
+        return tuple(sorted(int(name) for name in names if name.isdecimal()))
+
+    def log(self, event: str, **values: object) -> None:
+        """Add a line to `log.jsonl`: the time, ``event`` and ``values`` (as text if need be).
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
+        """
+        line = json.dumps({"time": now(), "event": event, **values}, default=str) + "\n"
+        path = self.folder / _LOG
+        try:
+            with self._log_lock, path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise _refusal(error, path, "a log") from error
+
+    def _model_files(self, revision: int) -> tuple[Path, Path]:
+        stem = self.folder / _MODELS / f"{revision:04d}"
+        return stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+
+
+def create_project(folder: Path, state: ProjectState) -> Project:
+    """Make a project folder.
+
+    Parameters
+    ----------
+    folder : Path
+        New or empty, or one with a project's files but without its `project.json`, which
+        then keeps its labels and models.
+    state : ProjectState
+        What it starts with.
+
+    Raises
+    ------
+    ProjectError
+        If the folder is a project already, or holds other files.
+    StorageError
+        If it cannot be written.
+    """
+    folder = Path(folder)
+    if (folder / _FILE).exists():
+        raise ProjectError("A new project has a new folder.", got=folder, do="Open this one.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        foreign = sorted(path.name for path in folder.iterdir() if not _is_ours(path.name))
+        if not foreign:
+            sync_folder(folder.parent)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ProjectError(
+            "A project is a folder.", got=f"the file {folder}", do="Choose another name."
+        ) from error
+    except OSError as error:
+        raise _refusal(error, folder, "projects") from error
+    if foreign:
+        raise ProjectError(
+            "A new project has a folder of its own.",
+            got=f"{folder}, which holds {foreign[0]}"
+            + (f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""),
+            do="Choose an empty folder or a new name.",
+        )
+    project = Project(folder, state)
+    project.save(state)
+    return project
+
+
+def open_project(folder: Path) -> Project:
+    """Open a project folder, whatever version of Brushfire wrote it up to this one.
+
+    Nothing is written: settings of an older format are migrated when they are next saved.
+
+    Raises
+    ------
+    ProjectError
+        If it is no project folder, of a newer version, or its `project.json` is damaged.
+    StorageError
+        If it cannot be read.
+    """
+    folder = Path(folder)
+    path = folder / _FILE
+    if not path.is_file():
+        what = "which does not exist" if not folder.exists() else f"which has no {_FILE}"
+        raise ProjectError(
+            f"A project is a folder with a {_FILE}, usually named NAME{SUFFIX}.",
+            got=f"{folder}, {what}",
+            do="Choose such a folder, or open a volume to begin a project.",
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _refusal(error, path, "project settings") from error
+    try:
+        found = json.loads(data)
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise ValueError(f'it does not say "format": "{FORMAT}"')
+        return Project(folder, from_json(migrate(found), folder))
+    except ProjectError:
+        raise
+    except (ValueError, KeyError, TypeError, BrushfireError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _is_ours(name: str) -> bool:
+    # A damaged project.json that was renamed, and files that were being written, are ours too.
+    return name in _OURS or name.lstrip(".").startswith(_FILE)
+
+
+def _damaged(folder: Path, error: Exception) -> ProjectError:
+    kept = []
+    if (folder / "annotations.zarr").exists() or (folder / "journal").exists():
+        kept.append("all strokes")
+    count = len(list((folder / _MODELS).glob("*.safetensors")))
+    if count:
+        kept.append("1 model" if count == 1 else f"{count} models")
+    can = f"{' and '.join(kept)} can still be saved" if kept else "it holds no strokes yet"
+    said = str(error) or type(error).__name__
+    return ProjectError(
+        f"The {_FILE} of a project holds its classes and settings.",
+        got=f"{folder / _FILE}, which is damaged ({said}); {can}",
+        do=f"Rename {_FILE}, then open the volume with this project folder: names and colours"
+        " of classes and the settings start afresh, the rest is kept.",
+    )
+
+
+def _check_model(weights: Path, data: bytes, note: bytes) -> None:
+    try:
+        expected = json.loads(note).get("sha256")
+    except (ValueError, AttributeError) as error:
+        raise ProjectError(
+            "A model has a note in JSON beside it.",
+            got=f"{weights.with_suffix('.json')}, which is damaged",
+            do="Remove that note to load the model unchecked, or choose another model.",
+        ) from error
+    if expected is not None and expected != hashlib.sha256(data).hexdigest():
+        raise ProjectError(
+            "A model's file is what was saved.",
+            got=f"{weights}, which has changed since",
+            do="Choose another model of the project, or learn anew: the strokes are kept.",
+        )
+
+
+def _write(path: Path, data: bytes, what: str) -> None:
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise _refusal(error, path, what) from error
+
+
+def _refusal(error: OSError, path: Path, what: str) -> BrushfireError:
+    rule = f"A project folder is read and written: it keeps {what}."
+    return storage_error(error, path, rule, "Then try again; nothing that was saved is lost.")

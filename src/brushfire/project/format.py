@@ -1,0 +1,166 @@
+"""`project.json`: its versions, and the way to and from the values of a project."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from contextlib import suppress
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from brushfire import __version__
+from brushfire.annotations import LabelClass
+from brushfire.errors import ProjectError
+from brushfire.geometry import triple
+from brushfire.learning.settings import LearningSettings
+from brushfire.networks.settings import NetworkSettings
+from brushfire.project.state import ProjectState, Settings, VolumeReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+FORMAT = "brushfire-project"
+VERSION = 1
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From a format version to the function that makes the next version's values of it."""
+
+_T = TypeVar("_T", NetworkSettings, LearningSettings)
+
+
+def migrate(
+    found: dict[str, Any],
+    migrations: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = MIGRATIONS,
+    version: int = VERSION,
+) -> dict[str, Any]:
+    """Return the values of a `project.json` in the form of ``version``.
+
+    Parameters
+    ----------
+    found : dict
+        As read; not changed.
+    migrations : mapping
+        From a version to the function that makes the values of the next one.
+    version : int
+        The version wanted.
+
+    Raises
+    ------
+    ProjectError
+        If the values are of a newer version.
+    ValueError
+        If there is no version, or no way from it.
+    """
+    at = found.get("version")
+    if isinstance(at, bool) or not isinstance(at, int):
+        raise ValueError("it has no version number")
+    if at > version:
+        raise ProjectError(
+            f"This version of Brushfire opens projects up to format {version}.",
+            got=f"format {at}, written by Brushfire {found.get('brushfire', 'of a later date')}",
+            do="Open the project with a newer version of Brushfire.",
+        )
+    while at < version:
+        if at not in migrations:
+            raise ValueError(f"format {at} was never used")
+        found = {**migrations[at](dict(found)), "version": at + 1}
+        at += 1
+    return found
+
+
+def to_json(state: ProjectState, folder: Path) -> bytes:
+    """Return the contents of `project.json` in ``folder``."""
+    volume = asdict(state.volume)
+    if state.volume.source is not None and Path(state.volume.source).exists():
+        with suppress(ValueError):  # another drive on Windows: then there is no relative path
+            volume["relative"] = os.path.relpath(state.volume.source, folder)
+    return dump(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "brushfire": __version__,
+            "saved": now(),
+            "volume": volume,
+            "classes": [asdict(one) for one in state.classes],
+            "settings": asdict(state.settings),
+            "shown_model": state.shown_model,
+        }
+    )
+
+
+def from_json(found: dict[str, Any], folder: Path) -> ProjectState:
+    """Return what the values of a `project.json` of this version say.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, BrushfireError
+        If something is missing or does not fit.
+    """
+    settings = found["settings"]
+    shown = found["shown_model"]
+    return ProjectState(
+        volume=_volume(found["volume"], folder),
+        classes=tuple(
+            LabelClass(int(one["value"]), str(one["name"]), str(one["color"]))
+            for one in found["classes"]
+        ),
+        settings=Settings(
+            network=_settings(NetworkSettings, settings["network"]),
+            learning=_settings(LearningSettings, settings["learning"]),
+            memory_budget_bytes=int(settings["memory_budget_bytes"]),
+            tile=int(settings["tile"]),
+        ),
+        shown_model=None if shown is None else int(shown),
+    )
+
+
+def _volume(noted: dict[str, Any], folder: Path) -> VolumeReference:
+    z, y, x = (float(size) for size in noted["voxel_size"])
+    shape = triple(noted["shape"])
+    if min(shape) < 1 or not all(math.isfinite(size) and size > 0 for size in (z, y, x)):
+        raise ValueError(f"a volume of shape {shape} and voxel size {(z, y, x)}")
+    source, relative = noted["source"], noted.get("relative")
+    if source is not None and relative and not Path(source).exists():
+        # Project and volume were moved together, or are mounted at another place.
+        moved = Path(os.path.normpath(folder.absolute() / relative))
+        source = str(moved) if moved.exists() else source
+    return VolumeReference(
+        source=None if source is None else str(source),
+        fingerprint=str(noted["fingerprint"]),
+        axes=str(noted["axes"]),
+        voxel_size=(z, y, x),
+        shape=shape,
+        dtype=str(noted["dtype"]),
+        time=None if noted.get("time") is None else int(noted["time"]),
+        confirmed=bool(noted.get("confirmed", False)),
+    )
+
+
+def _settings(kind: type[_T], noted: dict[str, Any]) -> _T:
+    """Return settings from JSON: lists become tuples, what is missing gets its default."""
+    known = {one.name for one in fields(kind)}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in noted.items()
+        if name in known
+    }
+    return kind(**values)
+
+
+def dump(values: dict[str, Any]) -> bytes:
+    """Return ``values`` as JSON for people to read; numbers of numpy become plain ones."""
+    return (json.dumps(values, indent=2, default=_plain) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} does not fit into JSON")
+
+
+def now() -> str:
+    """Return the time as ISO 8601, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,54 @@
+"""Where a project is kept unless the user says otherwise."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brushfire.errors import BrushfireError
+from brushfire.project.folder import SUFFIX, open_project
+
+if TYPE_CHECKING:
+    from brushfire.volumes import Volume
+
+
+def default_folder(volume: Volume) -> Path:
+    """Return where the project of ``volume`` is kept unless the user says otherwise.
+
+    Returns
+    -------
+    Path
+        ``NAME.brushfire`` beside the volume. Where that may not be written, or the volume is
+        not a local file, a folder in the user's data with the fingerprint in its name.
+    """
+    name = re.sub(r"[^\w.() -]+", "_", volume.name).strip(" .") or "volume"
+    marked = f"{name}-{volume.fingerprint[:12]}{SUFFIX}"
+    if volume.source is not None:
+        source = Path(volume.source).absolute()
+        if source.exists():
+            beside = source.parent / f"{name}{SUFFIX}"
+            if _is_of_another(beside, volume):
+                beside = source.parent / marked
+            if os.access(beside if beside.exists() else beside.parent, os.W_OK):
+                return beside
+    return _user_data() / "brushfire" / "projects" / marked
+
+
+def _is_of_another(folder: Path, volume: Volume) -> bool:
+    """Whether a project of another file with the same name is in ``folder``."""
+    try:
+        noted = open_project(folder).state.volume
+    except BrushfireError:
+        return False  # opening it will tell what is wrong
+    return noted.fingerprint != volume.fingerprint and noted.source != volume.source
+
+
+def _user_data() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")

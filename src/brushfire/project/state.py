@@ -1,0 +1,112 @@
+"""What a project holds, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from brushfire.annotations import LabelClass, check_classes
+from brushfire.errors import SettingsError
+from brushfire.learning.settings import LearningSettings
+from brushfire.networks.settings import NetworkSettings
+
+if TYPE_CHECKING:
+    from brushfire.geometry import Scale, Triple
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeReference:
+    """What a project notes of its volume, to find and to recognise it.
+
+    Parameters
+    ----------
+    source : str or None
+        Path or address; None for an array that was in memory only.
+    fingerprint : str
+        Digest of the volume's shape, type and some of its voxels.
+    axes : str
+        Axes of what it was read from.
+    voxel_size : tuple of float
+        Micrometres z, y, x.
+    shape : tuple of int
+        Voxels z, y, x at level 0.
+    dtype : str
+        Numpy's name of the type.
+    time : int or None
+        The time point chosen out of several.
+    confirmed : bool
+        Whether the user has said that axes and voxel size are right.
+    """
+
+    source: str | None
+    fingerprint: str
+    axes: str
+    voxel_size: Scale
+    shape: Triple
+    dtype: str
+    time: int | None = None
+    confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a user can set.
+
+    Parameters
+    ----------
+    network : NetworkSettings
+        Shape of the network.
+    learning : LearningSettings
+        How it learns.
+    memory_budget_bytes : int
+        What Brushfire may take in all; above 0.
+    tile : int
+        Edge of a streamed tile in voxels, 32 to 4096.
+
+    Raises
+    ------
+    SettingsError
+        If the budget or the tile is outside its range.
+    """
+
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
+    memory_budget_bytes: int = 4 << 30
+    tile: int = 256
+
+    def __post_init__(self) -> None:
+        if self.memory_budget_bytes < 1:
+            raise SettingsError(
+                "The memory budget is above 0 bytes.",
+                got=self.memory_budget_bytes,
+                do="Give it at least a gigabyte.",
+            )
+        if not 32 <= self.tile <= 4096:
+            raise SettingsError(
+                "A tile has an edge of 32 to 4096 voxels.", got=self.tile, do="Use 256."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectState:
+    """What `project.json` holds.
+
+    Parameters
+    ----------
+    volume : VolumeReference
+        The volume that the labels are for.
+    classes : tuple of LabelClass
+        In the order shown; values and names differ.
+    settings : Settings
+        What the user set.
+    shown_model : int or None
+        Revision of the model whose predictions are shown.
+    """
+
+    volume: VolumeReference
+    classes: tuple[LabelClass, ...]
+    settings: Settings
+    shown_model: int | None = None
+
+    def __post_init__(self) -> None:
+        check_classes(self.classes)

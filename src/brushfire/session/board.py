@@ -1,0 +1,137 @@
+"""The jobs that a user started: their states, their threads, and the two stages of an export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from brushfire.jobs import JobReport, Jobs
+from brushfire.session.states import JobState
+from brushfire.volumes import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from brushfire.session.exports import Export
+
+    Work = Callable[[Callable[[int, int], None], Callable[[], bool]], Any]
+
+Ending = Literal["finished", "cancelled", "failed"]
+
+CANCELLED = "Cancelled. What was finished is kept, and used when you start again."
+
+
+class JobBoard:
+    """Every job of a session, ended ones included.
+
+    Parameters
+    ----------
+    on_change : callable
+        Takes each new `JobState`.
+    on_error : callable
+        Takes the error of a job that failed.
+    """
+
+    def __init__(
+        self, on_change: Callable[[JobState], None], on_error: Callable[[Exception], None]
+    ) -> None:
+        self._states: dict[int, JobState] = {}
+        self._exports: dict[int, Export] = {}
+        self._threads = Jobs()
+        self._on_change = on_change
+        self._on_error = on_error
+
+    @property
+    def states(self) -> tuple[JobState, ...]:
+        """All jobs, oldest first."""
+        return tuple(self._states.values())
+
+    @property
+    def next_id(self) -> int:
+        """The id that the next job gets."""
+        return max(self._states, default=0) + 1
+
+    def start_pyramid(self, path: str, work: Work) -> int:
+        """Build a pyramid in a thread; return the job's id."""
+        job = JobState(self.next_id, "pyramid", "Building the pyramid", path=path)
+        self._set(job)
+        self._threads.start(job.id, work)
+        return job.id
+
+    def add_export(self, export: Export) -> None:
+        """Note an export whose region the engine predicts now."""
+        self._exports[export.job] = export
+        title = f"Exporting {export.path.name}"
+        self._set(
+            JobState(export.job, "export", title, message="Predicting", path=str(export.path))
+        )
+
+    def region_predicted(self, job: int, volume: Volume, budget_bytes: int) -> None:
+        """Write and check the target of an export, its region being on disk now."""
+        export = self._exports[job]
+        self._set(replace(self._states[job], message="Writing and checking", done=0, total=0))
+
+        def work(progress: Callable[[int, int], None], stop: Callable[[], bool]) -> Any:
+            return export.write(volume, budget_bytes, progress, stop, self._folders_in_use)
+
+        self._threads.start(job, work)
+
+    def progress(self, job: int, done: int, total: int) -> None:
+        """Note how far a job is."""
+        if self._states[job].state == "running":
+            self._set(replace(self._states[job], done=done, total=total))
+
+    def end(
+        self, job: int, outcome: Ending, error: Exception | None = None, result: Any = None
+    ) -> None:
+        """Give a job its terminal state; a second ending is ignored."""
+        self._exports.pop(job, None)
+        if self._states[job].state != "running":
+            return
+        message = str(error)
+        if outcome != "failed":
+            message = _describe(result) if outcome == "finished" else CANCELLED
+        self._set(replace(self._states[job], state=outcome, message=message))
+        if error is not None:
+            self._on_error(error)
+
+    def cancel(self, job: int) -> None:
+        """Ask the thread of a job, if it has one, to end."""
+        self._threads.cancel(job)
+
+    def fetch(self) -> list[Any]:
+        """Take in what the threads report; return the results of those that finished."""
+        results = []
+        for report in self._threads.fetch():
+            self._take(report)
+            if report.state == "finished":
+                results.append(report.result)
+        return results
+
+    def close(self) -> None:
+        """End every thread and every job."""
+        self._threads.close()
+        self.fetch()
+        for job in self.states:
+            self.end(job.id, "cancelled")
+
+    def _folders_in_use(self) -> set[Path]:
+        # Called from a job's thread: the copy is one operation of the interpreter.
+        return {export.folder for export in tuple(self._exports.values())}
+
+    def _take(self, report: JobReport) -> None:
+        if report.state == "running":
+            self.progress(report.job, report.done, report.total)
+        else:
+            self.end(report.job, report.state, report.error, report.result)
+
+    def _set(self, job: JobState) -> None:
+        self._states[job.id] = job
+        self._on_change(job)
+
+
+def _describe(result: Any) -> str:
+    if isinstance(result, Volume):
+        return f"The volume has {len(result.levels)} levels now."
+    return f"Done and checked: {result.path}"

@@ -1,0 +1,135 @@
+"""Resolve what opening a volume means: which project, which strokes, which settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brushfire.annotations import next_class, open_annotations
+from brushfire.engine.device import cores
+from brushfire.errors import ProjectError
+from brushfire.learning.settings import LearningSettings
+from brushfire.networks.settings import suggest_settings
+from brushfire.project import (
+    ProjectState,
+    Settings,
+    VolumeReference,
+    create_project,
+    default_folder,
+    open_project,
+)
+from brushfire.session.memory import shares
+from brushfire.volumes import find_pyramid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from brushfire.annotations import LabelStore
+    from brushfire.project import Project
+    from brushfire.volumes import Volume
+
+TILE = 256
+"""Edge of a streamed tile, voxels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Everything that belongs to one volume, checked and open.
+
+    Parameters
+    ----------
+    volume : Volume
+        With the pyramid built for it earlier, where there is one.
+    project : Project or None
+        None where nothing is kept on disk.
+    labels : LabelStore
+        The strokes made earlier.
+    state : ProjectState
+        Classes and settings.
+    """
+
+    volume: Volume
+    project: Project | None
+    labels: LabelStore
+    state: ProjectState
+
+
+def resolve_opening(
+    volume: Volume, folder: Path | None, *, autosave: bool, budget_bytes: int, device: str
+) -> Opening:
+    """Open or make what belongs to ``volume``.
+
+    Parameters
+    ----------
+    volume : Volume
+        As opened.
+    folder : Path, optional
+        Project folder; by default beside the volume.
+    autosave : bool
+        Whether there is a project folder at all.
+    budget_bytes : int
+        Memory budget of a new project.
+    device : str
+        Where the network will run; decides the network that a new project starts with.
+
+    Raises
+    ------
+    VolumeError, ProjectError, AnnotationError
+        Nothing is changed where one of these is raised.
+    """
+    volume.statistics()  # says in a sentence when there is nothing to learn from
+    if not autosave:
+        state = _fresh_state(volume, budget_bytes, device)
+        return Opening(volume, None, open_annotations(None, volume.shape), state)
+    folder = folder or default_folder(volume)
+    project = (
+        _matching_project(volume, folder)
+        if (folder / "project.json").exists()
+        else create_project(folder, _fresh_state(volume, budget_bytes, device))
+    )
+    labels = open_annotations(folder, volume.shape)
+    volume = find_pyramid(volume, folder / "pyramid") or volume
+    if project.state.volume.confirmed:
+        volume = volume.with_voxel_size(project.state.volume.voxel_size)
+    return Opening(volume, project, labels, project.state)
+
+
+def reference(volume: Volume, *, confirmed: bool = False) -> VolumeReference:
+    """Return what a project notes of its volume, to find and recognise it again."""
+    return VolumeReference(
+        source=volume.source,
+        fingerprint=volume.fingerprint,
+        axes=volume.axes,
+        voxel_size=volume.voxel_size,
+        shape=volume.shape,
+        dtype=str(volume.dtype),
+        time=volume.time,
+        confirmed=confirmed,
+    )
+
+
+def _matching_project(volume: Volume, folder: Path) -> Project:
+    project = open_project(folder)
+    if project.state.volume.fingerprint != volume.fingerprint:
+        raise ProjectError(
+            "A project belongs to one volume.",
+            got=f"{folder} was made for another volume than {volume.name}",
+            do="Choose another project folder for this volume.",
+        )
+    return project
+
+
+def _fresh_state(volume: Volume, budget_bytes: int, device: str) -> ProjectState:
+    first = next_class(())
+    network = suggest_settings(volume.shape, volume.voxel_size, cores=cores(), gpu=device != "cpu")
+    return ProjectState(
+        volume=reference(volume),
+        classes=(first, next_class((first,))),
+        settings=Settings(
+            network=network,
+            learning=LearningSettings(cache_bytes=shares(budget_bytes).learning),
+            memory_budget_bytes=budget_bytes,
+            tile=TILE,
+        ),
+        shown_model=None,
+    )

@@ -1,0 +1,661 @@
+"""The toolkit-free application model of one viewer."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brushfire.engine import Engine
+from brushfire.engine import messages as m
+from brushfire.engine.device import choose_device
+from brushfire.errors import AnnotationError, BrushfireError, ProjectError, VolumeError
+from brushfire.geometry import Box
+from brushfire.learning.settings import LearningSettings
+from brushfire.networks.settings import NetworkSettings
+from brushfire.prediction import PredictionStore, View
+from brushfire.project import ProjectState, Settings, open_project
+from brushfire.session.board import JobBoard
+from brushfire.session.classes import ClassTable
+from brushfire.session.exports import resolve_export
+from brushfire.session.keeper import Keeper
+from brushfire.session.learning import LearningRecord
+from brushfire.session.memory import default_budget, shares
+from brushfire.session.opening import TILE, reference, resolve_opening
+from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
+from brushfire.session.status import status_sentence
+from brushfire.volumes import Volume, build_pyramid, open_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from brushfire.annotations import LabelClass, LabelStore
+    from brushfire.geometry import Scale
+    from brushfire.project import Project
+
+STROKES_SECONDS = 0.25
+"""While somebody paints, the engine gets new strokes at most this often."""
+
+
+class Session:
+    """One volume, its strokes, its network and its predictions.
+
+    A session is used from one thread, the one that calls `process_events`; there it emits the
+    signals of `events`. Intentions return at once: what they start is told by signals.
+
+    Parameters
+    ----------
+    project_folder : path, optional
+        Folder of the project. By default ``NAME.brushfire`` beside the volume, or in the user's
+        data folder where that place is read-only.
+    memory_budget_bytes : int, optional
+        Upper bound for what the session holds; half of the machine's memory by default, at most
+        16 GiB.
+    device : str, optional
+        Where the network runs; the best device by default.
+    autosave : bool
+        Whether strokes, models and settings go to the project folder. Without it they live in
+        memory only.
+    seed : int
+        Of weights and patches.
+    """
+
+    def __init__(
+        self,
+        project_folder: str | Path | None = None,
+        memory_budget_bytes: int | None = None,
+        device: str | None = None,
+        *,
+        autosave: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.events = SessionEvents()
+        self.volume: Volume | None = None
+        self.labels: LabelStore | None = None
+        self.predictions: PredictionStore | None = None
+        self.confirmed = False
+        self._device = choose_device(device)
+        self._autosave = autosave
+        self._wanted_folder = Path(project_folder) if project_folder else None
+        self._seed = seed
+        budget = default_budget() if memory_budget_bytes is None else memory_budget_bytes
+        shares(budget)
+        self._budget = budget
+        self._settings: Settings | None = None
+        self._table = ClassTable()
+        self._engine: Engine | None = None
+        self._record = LearningRecord(self._device)
+        self._shown_on_disk: int | None = None
+        self._board = JobBoard(self.events.job_changed.emit, self._notify_error)
+        self._keeper = Keeper(None)
+        self._generation = 0
+        self._told_revision = self._sent_revision = 0
+        self._sent_at = 0.0
+        self._journal_told: BrushfireError | None = None
+        self._status = ""
+        self._closed = False
+
+    # -- state -------------------------------------------------------------------------------
+
+    @property
+    def classes(self) -> tuple[LabelClass, ...]:
+        """The classes, by value."""
+        return self._table.classes
+
+    @property
+    def active_class(self) -> int:
+        """The class value that the brush paints."""
+        return self._table.active
+
+    @property
+    def settings(self) -> Settings:
+        """Network, learning, memory budget and tile."""
+        if self._settings is None:
+            return Settings(
+                network=NetworkSettings(),
+                learning=LearningSettings(cache_bytes=shares(self._budget).learning),
+                memory_budget_bytes=self._budget,
+                tile=TILE,
+            )
+        return self._settings
+
+    @property
+    def learning(self) -> LearningState:
+        """What learning does and how well."""
+        return self._record.state
+
+    @property
+    def jobs(self) -> tuple[JobState, ...]:
+        """Every job of this session, ended ones included."""
+        return self._board.states
+
+    @property
+    def project(self) -> Project | None:
+        """The folder on disk; None without autosave."""
+        return self._keeper.project
+
+    @property
+    def status(self) -> str:
+        """What goes on, in a sentence."""
+        return status_sentence(self)
+
+    # -- volume and project ------------------------------------------------------------------
+
+    def open_volume(
+        self,
+        source: Any,
+        *,
+        axes: str | None = None,
+        voxel_size: Scale | None = None,
+        time: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Open a volume, with the strokes and the model that were made on it before.
+
+        Parameters
+        ----------
+        source : path or array-like
+            OME-Zarr, TIFF, folder of TIFFs, array, or list of arrays that form a pyramid.
+        axes : str, optional
+            Axes of the source where its metadata does not tell, such as "zyx".
+        voxel_size : tuple of float, optional
+            Micrometres, z, y, x.
+        time : int, optional
+            Which time point of a series.
+        name : str, optional
+            Name of an array.
+
+        Raises
+        ------
+        VolumeError, AnnotationError, ProjectError
+            What cannot be opened leaves the session as it was.
+        """
+        volume = open_volume(source, axes=axes, voxel_size=voxel_size, name=name, time=time)
+        self._adopt(volume, self._wanted_folder)
+
+    def open_project(self, folder: str | Path) -> None:
+        """Open a project folder and the volume that it names.
+
+        Raises
+        ------
+        ProjectError, VolumeError
+            The folder is no project, or its volume is gone or has changed.
+        """
+        project = open_project(Path(folder))
+        reference = project.state.volume
+        if reference.source is None:
+            raise ProjectError(
+                "A project without a volume on disk is opened with its array.",
+                got=folder,
+                do="Open the array with the project folder as its project_folder.",
+            )
+        volume = open_volume(
+            reference.source,
+            axes=reference.axes,
+            voxel_size=reference.voxel_size,
+            time=reference.time,
+        )
+        self._adopt(volume, project.folder)
+
+    def confirm_volume(self, voxel_size: Scale | None = None) -> None:
+        """Say that axes and voxel size are right, or correct the voxel size (um, z, y, x)."""
+        volume = self._need_volume()
+        if voxel_size is not None and tuple(voxel_size) != volume.voxel_size:
+            self.volume = volume.with_voxel_size(voxel_size)
+        self.confirmed = True
+        self._save()
+        self.events.volume_changed.emit()
+        self._tell_status()
+
+    def build_pyramid(self) -> int:
+        """Start building the missing levels into the project folder; return the job's id."""
+        volume = self._need_volume()
+        folder = self._keeper.folder / "pyramid"
+        budget = shares(self._budget).blocks
+
+        def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Volume:
+            return build_pyramid(
+                volume, folder, budget_bytes=budget, progress=progress, cancelled=cancelled
+            )
+
+        return self._board.start_pyramid(str(folder), work)
+
+    def close_volume(self) -> None:
+        """Let go of the volume; strokes and models are on disk before this returns."""
+        if self.volume is None:
+            return
+        self._end_work()
+        self.volume = self.labels = self.predictions = None
+        self._keeper = Keeper(None)
+        self._settings, self._table, self.confirmed = None, ClassTable(), False
+        self._record = LearningRecord(self._device)
+        self._tell_everything()
+
+    def save_project(self) -> None:
+        """Write settings and classes now; strokes are always written on their own."""
+        self._save()
+
+    def configure(
+        self,
+        network: NetworkSettings | None = None,
+        learning: LearningSettings | None = None,
+        memory_budget_bytes: int | None = None,
+    ) -> None:
+        """Change settings; another network shape starts from random weights.
+
+        Raises
+        ------
+        SettingsError
+            The budget is too small.
+        """
+        old = self.settings
+        budget = old.memory_budget_bytes if memory_budget_bytes is None else memory_budget_bytes
+        parts = shares(budget)
+        self._budget = budget
+        self._settings = replace(
+            old,
+            network=network or old.network,
+            learning=replace(learning or old.learning, cache_bytes=parts.learning),
+            memory_budget_bytes=budget,
+        )
+        if self.predictions is not None:
+            self.predictions.limit(parts.predictions)
+        if (self._settings.network, self._settings.learning) != (old.network, old.learning):
+            self._send(m.Configure(self._settings.network, self._settings.learning))
+        self._save()
+
+    # -- classes and strokes -----------------------------------------------------------------
+
+    def add_class(self, name: str | None = None, color: str | None = None) -> LabelClass:
+        """Add a class with the next free value; name and colour ("#rrggbb") are optional."""
+        self._need_volume()
+        new = self._table.add(name, color)
+        self._classes_changed()
+        return new
+
+    def rename_class(self, value: int, name: str) -> None:
+        """Rename a class."""
+        self._table.change(value, name=name)
+        self._classes_changed()
+
+    def recolor_class(self, value: int, color: str) -> None:
+        """Give a class another colour, "#rrggbb"."""
+        self._table.change(value, color=color)
+        self._classes_changed()
+
+    def remove_class(self, value: int) -> None:
+        """Remove a class and every stroke of it."""
+        active = self.active_class
+        self._table.remove(value)
+        self._need_labels().replace(value, 0)
+        self._classes_changed()
+        if self.active_class != active:
+            self.events.active_class_changed.emit(self.active_class)
+
+    def set_active_class(self, value: int) -> None:
+        """Choose the class that the brush paints; 0 erases."""
+        if value != 0:
+            self._table.find(value)
+        if value != self._table.active:
+            self._table.active = value
+            self.events.active_class_changed.emit(value)
+
+    def paint(self, box: Box, block: NDArray[np.uint8]) -> None:
+        """Paint from a script.
+
+        Parameters
+        ----------
+        box : Box
+            Voxels at level 0.
+        block : ndarray of uint8, shape of ``box``
+            Class values; 0 leaves a voxel as it is.
+
+        Raises
+        ------
+        AnnotationError
+            A value is no class, or the box is not inside the volume.
+        """
+        labels = self._need_labels()
+        if block.shape != box.shape or not Box.of_shape(labels.shape).contains(box):
+            raise AnnotationError(
+                f"Strokes lie inside the volume {labels.shape} and have their box's shape.",
+                got=f"box {box}, block {block.shape}",
+                do="Give a block of the box's shape inside the volume.",
+            )
+        for value in {int(v) for v in block.ravel()} - {0}:
+            self._table.find(value)
+        before = labels[box.slices]
+        labels[box.slices] = block + before * (block == 0)
+
+    def next_annotated_slice(self, z: int, direction: int = 1) -> int | None:
+        """Return the nearest slice after ``z`` with strokes (before, with direction -1)."""
+        slices = self._need_labels().annotated_slices()
+        if direction > 0:
+            return min((s for s in slices if s > z), default=None)
+        return max((s for s in slices if s < z), default=None)
+
+    # -- learning ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start learning from the strokes, or go on after a pause."""
+        self._need_volume()
+        self._send_strokes()
+        self._send(m.Train())
+
+    def pause(self) -> None:
+        """Stop taking steps; `start` goes on from here."""
+        self._send(m.Pause())
+
+    def stop(self) -> None:
+        """End learning; the shown model stays."""
+        self._send(m.Stop())
+
+    def reset(self) -> None:
+        """Forget what was learned; the strokes stay."""
+        self._send(m.Reset())
+
+    def undo_model(self) -> None:
+        """Show the model that was shown before this one."""
+        self._send(m.UndoModel())
+
+    # -- prediction and export ---------------------------------------------------------------
+
+    def set_view(self, box: Box) -> None:
+        """Say which voxels are visible: level 0, one voxel thick along the sliced axis."""
+        if self.predictions is None:
+            return
+        visible = box.clip(self.predictions.shape)
+        if visible.size:
+            self._generation += 1
+            self.predictions.touch(visible)
+            view = View(self._generation, visible)
+            self._send(m.SetView(view, self.predictions.fresh()))
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        format: str = "ome-zarr",
+        region: Box | None = None,
+        overwrite: bool = False,
+    ) -> int:
+        """Start exporting masks of a region; return the job's id.
+
+        Parameters
+        ----------
+        path : path
+            Target: a folder for OME-Zarr, a file for TIFF.
+        format : {"ome-zarr", "tiff"}
+            Multiscale OME-Zarr labels, or BigTIFF.
+        region : Box, optional
+            Voxels at level 0; the whole volume by default.
+        overwrite : bool
+            Whether an earlier export of the same format there is replaced, once this one is
+            complete.
+
+        Raises
+        ------
+        ExportError, StorageError
+            There is no model, or the target or the region cannot be.
+        """
+        volume = self._need_volume()
+        export = resolve_export(
+            self._board.next_id,
+            path,
+            format=format,
+            region=region,
+            overwrite=overwrite,
+            volume=volume,
+            model=self._record.snapshot,
+            classes=self.classes,
+            predictions_folder=self._keeper.folder / "predictions",
+        )
+        self._board.add_export(export)
+        self._send(export.command())
+        return export.job
+
+    def cancel(self, job: int) -> None:
+        """Ask a job to end; what it finished is kept where it can be continued."""
+        self._send(m.CancelRegion(job))
+        self._board.cancel(job)
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def process_events(self, budget_ms: float = 8.0) -> None:
+        """Take in what happened in the background and emit signals; call it 20 times a second.
+
+        Parameters
+        ----------
+        budget_ms : float
+            Time after which the rest waits for the next call.
+        """
+        if self._closed:
+            return
+        until = time.monotonic() + budget_ms / 1000
+        tiles: list[TileUpdate] = []
+        before = self.learning
+        while self._engine is not None and time.monotonic() < until:
+            events = self._engine.drain(8)
+            for event in events:
+                self._take(event, tiles)
+            if not events:
+                break
+        for result in self._board.fetch():
+            if isinstance(result, Volume):
+                self.volume = result
+                self.events.volume_changed.emit()
+        if tiles:
+            self.events.tiles_changed.emit(tuple(tiles))
+        if self.learning is not before:
+            self.events.learning_changed.emit(self.learning)
+        self._follow_strokes()
+        self._tell_disk_errors()
+        self._tell_status()
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Process events until ``condition()`` holds; return False after ``timeout`` seconds."""
+        until = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > until:
+                return False
+            self.process_events()
+            time.sleep(0.005)
+        return True
+
+    def close(self) -> None:
+        """End all work; strokes are on disk before this returns. Safe to call again."""
+        if self._closed:
+            return
+        self._end_work()
+        self._closed = True
+
+    # -- inside: opening and closing ---------------------------------------------------------
+
+    def _adopt(self, volume: Volume, folder: Path | None) -> None:
+        opening = resolve_opening(
+            volume,
+            folder,
+            autosave=self._autosave,
+            budget_bytes=self._budget,
+            device=self._device,
+        )
+        self._end_work()
+        self.volume, self.labels = opening.volume, opening.labels
+        self._keeper = Keeper(opening.project)
+        self._settings = opening.state.settings
+        self._budget = self._settings.memory_budget_bytes
+        self._table = ClassTable(opening.state.classes)
+        self._record = LearningRecord(self._device)
+        self._shown_on_disk = opening.state.shown_model
+        self._told_revision = self._sent_revision = 0
+        self.confirmed = opening.state.volume.confirmed
+        self.predictions = PredictionStore(
+            volume.shape,
+            tile=self._settings.tile,
+            budget_bytes=shares(self._budget).predictions,
+        )
+        self._start_engine()
+        self._tell_everything()
+        if opening.labels.recovery is not None:
+            self.events.notified.emit(Notice("warning", opening.labels.recovery))
+
+    def _start_engine(self) -> None:
+        settings, project = self.settings, self.project
+        self._engine = Engine(
+            self._need_volume(),
+            network=settings.network,
+            learning=settings.learning,
+            tile=settings.tile,
+            device=self._device,
+            seed=self._seed,
+            revision=max(project.models(), default=0) if project else 0,
+        )
+        self._engine.start()
+        self._send_strokes()
+        if project is not None and self._shown_on_disk is not None:
+            self._send(m.Restore(project.load_model(self._shown_on_disk)))
+
+    def _tell_everything(self) -> None:
+        self.events.volume_changed.emit()
+        self.events.classes_changed.emit()
+        self.events.active_class_changed.emit(self.active_class)
+        self.events.annotations_changed.emit(self.labels.revision if self.labels else 0)
+        self.events.learning_changed.emit(self.learning)
+        self.events.predictions_reset.emit()
+        self._tell_status()
+
+    def _end_work(self) -> None:
+        """End engine and jobs, write what is to be written, release the volume."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+        self._board.close()
+        if self.labels is not None:
+            self.labels.close()
+        self._save()
+        self._keeper.close()
+        if self.volume is not None:
+            self.volume.close()
+
+    # -- inside: the engine ------------------------------------------------------------------
+
+    def _send(self, command: m.Command) -> None:
+        if self._engine is not None:
+            self._engine.send(command)
+
+    def _send_strokes(self) -> None:
+        if self.labels is not None and self.labels.revision != self._sent_revision:
+            self._sent_revision = self.labels.revision
+            self._sent_at = time.monotonic()
+            self._send(m.SetAnnotations(self.labels.snapshot()))
+
+    def _follow_strokes(self) -> None:
+        if self.labels is None:
+            return
+        if self.labels.revision != self._told_revision:
+            self._told_revision = self.labels.revision
+            self.events.annotations_changed.emit(self._told_revision)
+        if time.monotonic() - self._sent_at >= STROKES_SECONDS:
+            self._send_strokes()
+
+    def _take(self, event: m.Event, tiles: list[TileUpdate]) -> None:
+        match event:
+            case m.TilePredicted(tile=tile):
+                if self.predictions is not None and self.predictions.put(tile):
+                    tiles.append(TileUpdate(tile.box, tile.revision))
+            case m.ModelShown(snapshot=snapshot):
+                self._record.take(event)
+                self._show(snapshot.revision)
+                self._keeper.keep_model(snapshot)
+                self._shown_on_disk = snapshot.revision
+                self._save()
+            case m.ModelForgotten():
+                self._record.take(event)
+                if self.predictions is not None:
+                    self.predictions.clear()
+                self._show(0)
+                self._shown_on_disk = None
+                self._save()
+            case m.RegionProgress(job, done, total):
+                self._board.progress(job, done, total)
+            case m.TurnEnded(turn="region", job=int(job)):
+                self._region_ended(job, event)
+            case m.TurnEnded(error=error):
+                self._record.take(event)
+                if error is not None:
+                    self._notify_error(error)
+            case m.Told(level, text):
+                self.events.notified.emit(Notice(level, text))
+            case _:
+                self._record.take(event)
+                if isinstance(event, m.DeviceChosen) and event.why:
+                    self.events.notified.emit(Notice("warning", event.why))
+
+    def _show(self, revision: int) -> None:
+        if self.predictions is not None:
+            self.predictions.revision = revision
+        self.events.model_changed.emit(self.learning.shown_model)
+        self.events.predictions_reset.emit()
+
+    def _region_ended(self, job: int, ended: m.TurnEnded) -> None:
+        if ended.outcome == "finished" and self.volume is not None:
+            self._board.region_predicted(job, self.volume, shares(self._budget).blocks)
+        else:
+            self._board.end(job, ended.outcome, ended.error)
+
+    # -- inside: saving and telling ----------------------------------------------------------
+
+    def _classes_changed(self) -> None:
+        self._save()
+        self.events.classes_changed.emit()
+
+    def _save(self) -> None:
+        if self.volume is not None:
+            self._keeper.save(
+                ProjectState(
+                    volume=reference(self.volume, confirmed=self.confirmed),
+                    classes=self.classes,
+                    settings=self.settings,
+                    shown_model=self._shown_on_disk,
+                )
+            )
+
+    def _notify_error(self, error: Exception) -> None:
+        detail = "".join(traceback.format_exception(error))
+        text = str(error)
+        if not isinstance(error, BrushfireError):
+            text = f"Something went wrong that we did not foresee: {error or type(error).__name__}"
+        self.events.notified.emit(Notice("error", text, detail))
+
+    def _tell_disk_errors(self) -> None:
+        for failed in self._keeper.errors():
+            self._notify_error(failed)
+        error = self.labels.journal_error if self.labels is not None else None
+        if error is not None and self._journal_told is None:
+            self._notify_error(error)
+        if error is None and self._journal_told is not None:
+            self.events.notified.emit(Notice("info", "All strokes are on disk again."))
+        self._journal_told = error
+
+    def _tell_status(self) -> None:
+        status = self.status
+        if status != self._status:
+            self._status = status
+            self.events.status_changed.emit(status)
+
+    def _need_volume(self) -> Volume:
+        if self.volume is None:
+            raise VolumeError(
+                "This needs an open volume.", got="none", do="Open a volume or drop it here first."
+            )
+        return self.volume
+
+    def _need_labels(self) -> LabelStore:
+        self._need_volume()
+        assert self.labels is not None
+        return self.labels

@@ -1,0 +1,51 @@
+"""Say in a sentence what goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from brushfire.session.session import Session
+    from brushfire.session.states import JobState, LearningState
+
+
+def status_sentence(session: Session) -> str:
+    """Return what the engine does now, or what to do next."""
+    if session.volume is None:
+        return "Open a volume to begin."
+    running = [job for job in session.jobs if job.state == "running"]
+    sentence = _learning(session.learning, bool(session.labels and session.labels.revision))
+    return " ".join([sentence, *(_job(job) for job in running)])
+
+
+def _learning(state: LearningState, painted: bool) -> str:
+    shown = ""
+    if state.shown_model is not None:
+        shown = f"showing model {state.shown_model}"
+        if state.shown_dice is not None:
+            shown += f", {state.shown_dice:.2f} Dice on held-out strokes"
+    match state.phase:
+        case "waiting":
+            return state.message or "Starting."
+        case "fitting":
+            return f"Fitting the first answer to your strokes{_after(shown)}."
+        case "training":
+            rate = f", {state.steps_per_second:.1f}/s" if state.steps_per_second else ""
+            return f"Learning: step {state.step}{rate}{_after(shown)}."
+        case "paused":
+            return f"Paused at step {state.step}{_after(shown)}."
+    if shown:
+        return f"Not learning{_after(shown)}."
+    if painted:
+        return "Press Start when two classes have strokes."
+    return "Paint a few strokes of each class, then press Start."
+
+
+def _after(shown: str) -> str:
+    return f"; {shown}" if shown else ""
+
+
+def _job(job: JobState) -> str:
+    if job.total:
+        return f"{job.title}: {job.done} of {job.total}."
+    return f"{job.title}."
