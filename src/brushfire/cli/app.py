@@ -1,0 +1,338 @@
+"""The commands; each is thin, and imports what it needs when it runs."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from brushfire.cli.parsing import parse_budget, parse_region, parse_scale, parse_shape
+from brushfire.cli.terminal import (
+    JobFailedError,
+    interruptible,
+    messages,
+    output,
+    progress_bar,
+    say,
+    table,
+)
+from brushfire.errors import BrushfireError, Cancelled, SettingsError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="brushfire",
+    help="Paint a few strokes on a huge volume; a small network learns while you paint.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Format(StrEnum):
+    """Formats of an export."""
+
+    OME_ZARR = "ome-zarr"
+    TIFF = "tiff"
+
+
+Source = Annotated[Path, typer.Argument(help="OME-Zarr, TIFF, folder of TIFFs, or .npy.")]
+ProjectFolder = Annotated[Path, typer.Argument(help="Project folder, NAME.brushfire.")]
+Axes = Annotated[str | None, typer.Option(help="Axes of the file if it does not say, as zyx.")]
+VoxelSize = Annotated[str | None, typer.Option(help="Micrometres, as 0.5,0.1,0.1 (z,y,x).")]
+Time = Annotated[int | None, typer.Option(help="Which time point of a series.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or xpu; the best by default.")]
+Memory = Annotated[float | None, typer.Option(help="Memory budget in GiB.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Paint a few strokes on a huge volume; a small network learns while you paint."""
+    if version:
+        from brushfire import __version__
+
+        typer.echo(__version__)
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("open")
+def open_(
+    path: Annotated[Path | None, typer.Argument(help="A volume or a project folder.")] = None,
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    time: Time = None,
+) -> None:
+    """Open napari with the Brushfire panel, and PATH in it."""
+    if path is not None and not (path / "project.json").is_file():
+        _check_volume(path, axes, voxel_size, time)
+    _require_window()
+    from brushfire.ui.launch import launch
+
+    launch(path, axes=axes, voxel_size=parse_scale(voxel_size), time=time)
+
+
+@app.command()
+def info(path: Source, axes: Axes = None, voxel_size: VoxelSize = None, time: Time = None) -> None:
+    """Show what a volume is, without loading it."""
+    from brushfire.volumes import open_volume
+
+    volume = open_volume(path, axes=axes, voxel_size=parse_scale(voxel_size), time=time)
+    try:
+        statistics = volume.statistics()
+        rows = [("Name", volume.name), *volume.summary()]
+        shown = zip(volume.channels, statistics.low, statistics.high, strict=True)
+        rows += [(f"Display, {name}", f"{low:.6g} to {high:.6g}") for name, low, high in shown]
+        advice = "brushfire pyramid makes it faster to look at" if volume.needs_pyramid else "none"
+        rows.append(("Advice", advice))
+    finally:
+        volume.close()
+    output().print(table(("", ""), rows))
+
+
+@app.command()
+def pyramid(
+    path: Source,
+    out: Annotated[Path, typer.Option(help="Folder for the reduced levels.")],
+    axes: Axes = None,
+    voxel_size: VoxelSize = None,
+    time: Time = None,
+    memory: Memory = None,
+) -> None:
+    """Build the reduced levels that a volume lacks."""
+    from brushfire.session.memory import default_budget, shares
+    from brushfire.volumes import build_pyramid, open_volume
+
+    budget = shares(parse_budget(memory) or default_budget()).blocks
+    volume = open_volume(path, axes=axes, voxel_size=parse_scale(voxel_size), time=time)
+    try:
+        title = f"Building the pyramid of {volume.name}"
+        with interruptible() as stop, progress_bar(title) as update:
+            built = build_pyramid(
+                volume,
+                out,
+                budget_bytes=budget,
+                progress=lambda done, total: update(done, total, title),
+                cancelled=stop.is_set,
+            )
+        levels = ", ".join(" x ".join(map(str, level.shape)) for level in built.levels)
+        say(output(), f"Levels: {levels}")
+    finally:
+        volume.close()
+
+
+@app.command()
+def sample(
+    path: Annotated[Path, typer.Argument(help="NAME.ome.zarr, or a folder for foam.ome.zarr.")],
+    shape: Annotated[str, typer.Option(help="Voxels, z,y,x.")] = "64,256,256",
+    angles: Annotated[int, typer.Option(help="Projections; fewer make more streaks.")] = 60,
+    photons: Annotated[float, typer.Option(help="Per pixel; fewer make more noise.")] = 1500,
+    seed: Annotated[int, typer.Option(help="Another number makes another foam.")] = 0,
+) -> None:
+    """Make a foam with its tomographic reconstruction and truth."""
+    from brushfire.samples import SAMPLE_NAME, make_foam
+
+    target = path if path.suffix == ".zarr" else path / SAMPLE_NAME
+    size = parse_shape(shape)
+    title = f"Making {target.name}"
+    with interruptible() as stop, progress_bar(title) as update:
+        made = make_foam(
+            target,
+            shape=size,
+            angles=angles,
+            photons=photons,
+            seed=seed,
+            progress=lambda done, total: update(done, total, title),
+            cancelled=stop.is_set,
+        )
+    say(output(), str(made.volume))
+    say(output(), str(made.truth))
+
+
+@app.command()
+def train(
+    project: ProjectFolder,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to learn.")] = 120,
+    device: Device = None,
+    memory: Memory = None,
+) -> None:
+    """Learn from the strokes of a project, without a window."""
+    from brushfire.cli.headless import learn, session_of
+
+    with session_of(project, device=device, budget=parse_budget(memory)) as session:
+        state = learn(session, seconds)
+        names = {c.value: c.name for c in session.classes}
+    dice = state.dice[-1][1] if state.dice else {}
+    rows = [
+        ("Steps", str(state.step)),
+        ("Model", "none" if state.shown_model is None else str(state.shown_model)),
+        ("Held-out Dice", _dice(state.shown_dice)),
+        *((f"  {names.get(value, value)}", _dice(score)) for value, score in dice.items()),
+    ]
+    output().print(table(("", ""), rows))
+
+
+@app.command()
+def export(
+    project: ProjectFolder,
+    out: Annotated[Path, typer.Option(help="Target: NAME.ome.zarr or NAME.tif.")],
+    format: Annotated[Format | None, typer.Option(help="By default as OUT's name says.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="As 10:20,:,512:1024 (z,y,x); the whole volume without it.")
+    ] = None,
+    device: Device = None,
+    memory: Memory = None,
+) -> None:
+    """Predict and export masks; goes on where it was ended."""
+    from brushfire.cli.headless import follow, need_model, session_of
+    from brushfire.export import check_target
+
+    wanted = format or (Format.TIFF if out.suffix.lower() in (".tif", ".tiff") else Format.OME_ZARR)
+    check_target(out, wanted)
+    with session_of(project, device=device, budget=parse_budget(memory)) as session:
+        need_model(session)
+        assert session.volume is not None
+        box = parse_region(region, session.volume.shape)
+        state = follow(session, session.export(out, format=wanted.value, region=box))
+    say(output(), state.message)
+
+
+@app.command()
+def models(project: ProjectFolder) -> None:
+    """List the models that a project keeps."""
+    from brushfire.project import open_project
+
+    opened = open_project(project)
+    names = {c.value: c.name for c in opened.state.classes}
+    rows = []
+    for revision in opened.models():
+        model = opened.load_model(revision)
+        shown = "shown" if revision == opened.state.shown_model else ""
+        net = model.settings
+        network = f"depth {net.depth}, width {net.width}, {net.slices} slices"
+        rows.append((str(revision), shown, network, *_measured(model.metrics, names)))
+    if not rows:
+        say(output(), "No model yet: run 'brushfire train', or press Start in the window.")
+        return
+    output().print(table(("Model", "", "Network", "Step", "Dice", "Dice of each class"), rows))
+
+
+@app.command()
+def doctor() -> None:
+    """Show what a problem report should say."""
+    from brushfire.cli.doctor import facts
+
+    output().print(table(("", ""), facts()))
+
+
+@app.command()
+def demo(
+    volume: Annotated[Path | None, typer.Option(help="A volume of your own.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Its true classes.")] = None,
+    slices: Annotated[int, typer.Option(min=1, help="How many slices get strokes.")] = 3,
+    seconds: Annotated[float, typer.Option(min=1, help="How long it learns.")] = 120,
+    out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("demo_output"),
+    headless: Annotated[bool, typer.Option("--headless", help="End by itself.")] = False,
+    seed: Annotated[int, typer.Option(help="Of strokes, patches and weights.")] = 0,
+) -> None:
+    """Watch it open, paint, learn and export; writes a summary."""
+    if (volume is None) != (truth is None):
+        raise typer.BadParameter("--volume and --truth go together: name both or neither.")
+    _require_window()
+    from brushfire.ui.demo import run_demo
+
+    summary = run_demo(
+        volume=volume, truth=truth, slices=slices, seconds=seconds, out=out, headless=headless,
+        seed=seed,
+    )  # fmt: skip
+    rows = [(key, _short(value)) for key, value in summary.items()]
+    output().print(table(("", ""), rows))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        0, 2 for bad input (with a sentence on stderr), 130 after Ctrl-C.
+    """
+    # torch reads it when it is first imported: waiting threads must not burn the window's core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app(list(sys.argv[1:] if arguments is None else arguments), prog_name="brushfire")
+    except SystemExit as ending:
+        return _exit_code(ending.code)
+    except (BrushfireError, JobFailedError) as error:
+        say(messages(), str(error))
+        return BAD_INPUT
+    except Cancelled as cancelled:
+        say(messages(), str(cancelled) or "Ended early. What was finished is kept.")
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def _require_window() -> None:
+    """Say in a sentence what Qt would say by ending the process."""
+    if find_spec("napari") is None:
+        raise SettingsError(
+            "The window needs napari and a Qt binding.",
+            got="an installation without them",
+            do='Run: pip install "napari-brushfire[all]"',
+        )
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in screens):
+        raise SettingsError(
+            "The window needs a screen.",
+            got="neither DISPLAY nor WAYLAND_DISPLAY",
+            do='Run it on a virtual one: xvfb-run -a -s "-screen 0 1600x1000x24" brushfire ...',
+        )
+
+
+def _check_volume(path: Path, axes: str | None, voxel_size: str | None, time: int | None) -> None:
+    """Raise before a window opens, which takes seconds, what opening would raise in it."""
+    from brushfire.volumes import open_volume
+
+    open_volume(path, axes=axes, voxel_size=parse_scale(voxel_size), time=time).close()
+
+
+def _exit_code(code: object) -> int:
+    if code is None:
+        return 0
+    return code if isinstance(code, int) else 1
+
+
+def _measured(metrics: Mapping[str, Any], names: Mapping[int, str]) -> tuple[str, str, str]:
+    """Return step, mean Dice and the Dice of each class; "-" where there is none."""
+    classes = {int(value): score for value, score in metrics.get("dice", {}).items()}
+    each = ", ".join(f"{names.get(value, value)} {_dice(s)}" for value, s in classes.items())
+    return str(metrics.get("step", "-")), _dice(metrics.get("mean_dice")), each
+
+
+def _dice(score: float | None) -> str:
+    return "-" if score is None else f"{score:.3f}"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_short(part) for part in value)
+    return str(value)

@@ -1,0 +1,95 @@
+"""What a report of a problem should say about this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES = (
+    "torch", "numpy", "scipy", "scikit-image", "tensorstore", "zarr", "yaozarrs", "tifffile",
+    "imagecodecs", "safetensors", "psygnal", "napari", "vispy", "qtpy", "superqt", "pyqtgraph",
+)  # fmt: skip
+_BINDINGS = {
+    "pyside6": ("PySide6", "PySide6-Essentials"),
+    "pyqt6": ("PyQt6",),
+    "pyqt5": ("PyQt5",),
+    "pyside2": ("PySide2",),
+}
+
+
+def facts() -> list[tuple[str, str]]:
+    """Return rows of what and value; imports torch, and neither napari nor Qt."""
+    return [*_machine(), *_compute(), *_window(), *_versions()]
+
+
+def _machine() -> list[tuple[str, str]]:
+    from brushfire import __version__
+    from brushfire.engine.device import cores
+    from brushfire.session.memory import GIB, default_budget
+
+    return [
+        ("Brushfire", __version__),
+        ("Python", f"{platform.python_version()} at {sys.executable}"),
+        ("System", platform.platform()),
+        ("Cores", str(cores())),
+        ("Memory budget", f"{default_budget() / GIB:.1f} GiB unless a project says otherwise"),
+    ]
+
+
+def _compute() -> list[tuple[str, str]]:
+    import torch
+
+    from brushfire.engine.device import choose_device, cores
+
+    device = choose_device(None)
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
+    return [
+        ("Device", f"{device} {name}".strip()),
+        ("Engine", f"a thread of its own, {max(1, cores() - 1)} torch threads"),
+        (
+            "Network form",
+            f"matrix products; differs from plain convolutions by {_difference():.0e}",
+        ),
+        ("OMP_WAIT_POLICY", os.environ.get("OMP_WAIT_POLICY", "not set: training is slower")),
+    ]
+
+
+def _difference() -> float:
+    """Return the largest difference between the fast and the plain form of a network, float64."""
+    import torch
+
+    from brushfire.networks.msd import MixedScaleDense
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 1, 32, 32, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        network = MixedScaleDense(1, 12, 1, range(1, 11), 2).double()
+        return float((network(x) - network.plain(x)).abs().max())
+
+
+def _window() -> list[tuple[str, str]]:
+    installed = {api: _first_version(names) for api, names in _BINDINGS.items()}
+    there = [f"{api} {found}" for api, found in installed.items() if found]
+    wanted = os.environ.get("QT_API")
+    binding = ", ".join(there) or 'none: pip install "napari-brushfire[all]"'
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    needs_screen = platform.system() not in ("Darwin", "Windows")
+    return [
+        ("Qt binding", binding + (f" (QT_API={wanted})" if wanted else "")),
+        ("Screen", screen or ("none" if needs_screen else "the desktop's")),
+    ]
+
+
+def _versions() -> list[tuple[str, str]]:
+    return [(name, _first_version((name,)) or "not installed") for name in _PACKAGES]
+
+
+def _first_version(names: tuple[str, ...]) -> str | None:
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None

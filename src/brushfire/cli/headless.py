@@ -1,0 +1,138 @@
+"""Drive a session from a terminal: wait for its jobs, show how far they are, end cleanly."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from brushfire.cli.terminal import JobFailedError, interruptible, messages, progress_bar, say
+from brushfire.errors import Cancelled, LearningError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from brushfire.session import JobState, LearningState, Notice, Session
+
+_TURN = 0.2
+_END_SECONDS = 60.0
+_RESTORE_SECONDS = 120.0
+
+
+@contextmanager
+def session_of(project: Path, *, device: str | None, budget: int | None) -> Iterator[Session]:
+    """Open a project without a window and close it in the end, its strokes and models kept."""
+    from brushfire.session import Session
+
+    session = Session(device=device, memory_budget_bytes=budget)
+    told = session.events.notified.connect(_on_notice)
+    try:
+        session.open_project(project)
+        # A project brings the budget it was made with.
+        if budget is not None:
+            session.configure(memory_budget_bytes=budget)
+        yield session
+    finally:
+        session.close()
+        session.events.notified.disconnect(told)
+
+
+def follow(session: Session, job: int) -> JobState:
+    """Wait for a job behind a progress bar; Ctrl-C cancels it.
+
+    Raises
+    ------
+    JobFailedError
+        With the sentence of the job.
+    Cancelled
+        It was cancelled; what it finished is kept.
+    """
+    state = _state(session, job)
+    with interruptible() as stop, progress_bar(state.title) as update:
+        cancelling = False
+        while (state := _state(session, job)).state == "running":
+            update(state.done, state.total, f"{state.title}: {state.message or 'working'}")
+            if stop.is_set() and not cancelling:
+                cancelling = True
+                session.cancel(job)
+            _turn(session)
+    if state.state == "failed":
+        raise JobFailedError(state.message)
+    if state.state == "cancelled":
+        raise Cancelled(state.message)
+    return state
+
+
+def need_model(session: Session) -> int:
+    """Wait until the project's model is loaded; return its revision.
+
+    Raises
+    ------
+    ModelError
+        The project has none.
+    """
+    project = session.project
+    if project is None or project.state.shown_model is None:
+        raise ModelError(
+            "Masks are made by a model that has learned.",
+            got="a project without a model",
+            do="Run 'brushfire train' on it first, or press Start in the window.",
+        )
+    wanted = project.state.shown_model
+    if not session.wait_for(lambda: session.learning.shown_model is not None, _RESTORE_SECONDS):
+        raise ModelError(
+            "The model of a project can be loaded.",
+            got=session.learning.message or f"model {wanted} did not load",
+            do="Run 'brushfire models' and 'brushfire doctor' on this machine.",
+        )
+    return wanted
+
+
+def learn(session: Session, seconds: float) -> LearningState:
+    """Learn from the project's strokes for some seconds of the wall clock.
+
+    Ctrl-C ends it early; the best model so far is kept either way.
+
+    Raises
+    ------
+    LearningError
+        The strokes do not allow learning.
+    Cancelled
+        Ctrl-C was pressed.
+    """
+    with interruptible() as stop, progress_bar("Learning") as update:
+        session.start()
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not stop.is_set():
+            update(round(seconds - left), round(seconds), session.status)
+            _turn(session)
+            _raise_what_is_missing(session.learning)
+        session.stop()
+        session.wait_for(lambda: session.learning.phase == "idle", _END_SECONDS)
+    if stop.is_set():
+        raise Cancelled("Ended early. The best model so far is kept.")
+    return session.learning
+
+
+def _raise_what_is_missing(state: LearningState) -> None:
+    if state.phase == "waiting" and state.message:
+        raise LearningError(
+            "Learning needs strokes of at least two classes.",
+            got=state.message,
+            do="Open the project in the window and paint what is missing.",
+        )
+
+
+def _turn(session: Session) -> None:
+    session.wait_for(lambda: False, _TURN)
+
+
+def _state(session: Session, job: int) -> JobState:
+    return next(state for state in session.jobs if state.id == job)
+
+
+def _on_notice(notice: Notice) -> None:
+    # A failed job tells its sentence as its state too; main prints that one.
+    if notice.level != "error":
+        say(messages(), notice.text)

@@ -1,0 +1,104 @@
+"""Words of a command line to values, with a sentence where they do not fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from brushfire.errors import SettingsError
+from brushfire.geometry import Box, Scale, Triple, triple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GIB = 2**30
+
+_Number = TypeVar("_Number", int, float)
+
+
+def parse_shape(text: str) -> Triple:
+    """Return three positive sizes from "64,256,256" (z, y, x).
+
+    Raises
+    ------
+    SettingsError
+        It is not of that form.
+    """
+    values = _numbers(text, int)
+    if len(values) != 3 or min(values) < 1:
+        raise SettingsError(
+            "A shape is three whole numbers above zero, in the order z,y,x.",
+            got=text,
+            do="Write it like 64,256,256.",
+        )
+    return triple(values)
+
+
+def parse_scale(text: str | None) -> Scale | None:
+    """Return micrometres z, y, x from "0.5,0.1,0.1" or from one number; None from None.
+
+    Raises
+    ------
+    SettingsError
+        It is not of that form.
+    """
+    if text is None:
+        return None
+    values = _numbers(text, float)
+    values = values * 3 if len(values) == 1 else values
+    if len(values) != 3 or not all(0 < v < float("inf") for v in values):
+        raise SettingsError(
+            "A voxel size is three numbers above zero, in micrometres, in the order z,y,x.",
+            got=text,
+            do="Write it like 0.5,0.1,0.1, or one number for a cube.",
+        )
+    return values[0], values[1], values[2]
+
+
+def parse_region(text: str | None, shape: Triple) -> Box | None:
+    """Return a box from "10:20,:,512:1024" (z, y, x); an end left out is the volume's.
+
+    Parameters
+    ----------
+    text : str or None
+        None stands for the whole volume and returns None.
+    shape : tuple of int
+        Voxels of the volume, z, y, x.
+
+    Raises
+    ------
+    SettingsError
+        It is not of that form, or not inside the volume, or empty.
+    """
+    if text is None:
+        return None
+    try:
+        ranges = [_range(part, n) for part, n in zip(text.split(","), shape, strict=True)]
+    except ValueError:
+        ranges = []
+    if not ranges or any(not 0 <= a < b <= n for (a, b), n in zip(ranges, shape, strict=True)):
+        whole = ",".join(f"0:{n}" for n in shape)
+        raise SettingsError(
+            f"A region is three ranges z,y,x inside {whole}, each with at least one voxel.",
+            got=text,
+            do="Write it like 10:20,:,512:1024; one slice is like 10,:,:.",
+        )
+    return Box(triple([a for a, _ in ranges]), triple([b for _, b in ranges]))
+
+
+def parse_budget(gib: float | None) -> int | None:
+    """Return bytes from GiB; None from None."""
+    return None if gib is None else int(gib * GIB)
+
+
+def _numbers(text: str, kind: Callable[[str], _Number]) -> list[_Number]:
+    try:
+        return [kind(word) for word in text.split(",")]
+    except ValueError:
+        return []
+
+
+def _range(text: str, size: int) -> tuple[int, int]:
+    start, colon, stop = (part.strip() for part in text.partition(":"))
+    if not colon:
+        return int(start), int(start) + 1
+    return int(start or 0), int(stop or size)
