@@ -1,0 +1,1 @@
+"""The only napari and Qt code: it translates between the window and a session."""

@@ -1,0 +1,164 @@
+"""The dock widget: four steps that fold, notices, and one line of status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFrame, QScrollArea, QWidget
+
+from brushfire.ui.connections import Connections
+from brushfire.ui.controller import Controller
+from brushfire.ui.panels.learn import LearnPanel
+from brushfire.ui.panels.paint import PaintPanel
+from brushfire.ui.panels.result import ResultPanel
+from brushfire.ui.panels.volume import VolumePanel
+from brushfire.ui.style import palette_of, style_sheet
+from brushfire.ui.widgets import NoticeBar, Step, column, label
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+    from qtpy.QtCore import QSize
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+
+    from brushfire.session import Session
+
+STATE_MS = 250
+WIDTH = 330
+
+
+class BrushfireDock(QWidget):
+    """The Brushfire panel of a napari window.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+        The viewer; a second dock in the same window shows the same session.
+    session : Session, optional
+        A session made by a script; a new one by default.
+    """
+
+    def __init__(self, napari_viewer: Viewer, session: Session | None = None) -> None:
+        super().__init__()
+        self.setObjectName("brushfire-dock")
+        self.setAcceptDrops(True)
+        self.controller = Controller.of(napari_viewer, session)
+        self.viewer = napari_viewer
+        self._connections = Connections()
+        # Qt deletes docks without a closeEvent; what is connected to Python must end with it.
+        self.destroyed.connect(self._connections.close)
+        make = (self.controller, self._connections)
+        self.volume, self.paint = VolumePanel(*make), PaintPanel(*make)
+        self.learn, self.result = LearnPanel(*make), ResultPanel(*make)
+        self.steps = {
+            "volume": Step(1, "Volume"), "paint": Step(2, "Paint"),
+            "learn": Step(3, "Learn"), "result": Step(4, "Result"),
+        }  # fmt: skip
+        self.panels: dict[str, Any] = {
+            "volume": self.volume, "paint": self.paint, "learn": self.learn, "result": self.result,
+        }  # fmt: skip
+        self.notice = NoticeBar()
+        self.status = label("", role="muted")
+        self._compose()
+        self._connect()
+        self._restyle()
+        self._open_where_we_are()
+        self.update_states()
+
+    @property
+    def session(self) -> Session:
+        """The session that this dock shows."""
+        return self.controller.session
+
+    def sizeHint(self) -> QSize:
+        """Ask for a width at which nothing is cut."""
+        hint = super().sizeHint()
+        hint.setWidth(WIDTH)
+        return hint
+
+    def _compose(self) -> None:
+        inner = QWidget()
+        stack = column(inner, margins=(4, 4, 4, 4), spacing=6)
+        for name, step in self.steps.items():
+            step.set_body(self.panels[name])
+            stack.addWidget(step)
+        stack.addStretch(1)
+        self.scroll = QScrollArea()
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroll.setWidget(inner)
+        self.scroll.setMinimumWidth(260)
+        layout = column(self, spacing=4)
+        layout.addWidget(self.scroll, 1)
+        layout.addWidget(self.notice)
+        layout.addWidget(self.status)
+        self.status.setContentsMargins(8, 2, 8, 6)
+        self.status.setAccessibleName("What Brushfire does now")
+
+    def _connect(self) -> None:
+        connect, events = self._connections.connect, self.session.events
+        connect(events.status_changed, self._on_status)
+        connect(events.volume_changed, self._on_volume)
+        connect(self.viewer.events.theme, self._restyle)
+        self.controller.said.connect(self._on_said)
+        self.controller.stepped.connect(self.open_step)
+        # States are words about counts and steps; four times a second is as fast as one reads.
+        self._timer = QTimer(self)
+        self._timer.setInterval(STATE_MS)
+        self._timer.timeout.connect(self.update_states)
+        self._timer.start()
+        self._on_status(self.session.status)
+
+    # ------------------------------------------------------------------ steps
+    def open_step(self, name: str) -> None:
+        """Open a step and fold the one before it."""
+        order = list(self.steps)
+        self.steps[name].set_open(True)
+        for earlier in order[: order.index(name)]:
+            # Painting and learning go on side by side; the volume is done with.
+            if not (name == "learn" and earlier == "paint"):
+                self.steps[earlier].set_open(False)
+
+    def _open_where_we_are(self) -> None:
+        session = self.session
+        confirmed = session.volume is not None and session.confirmed
+        learning = confirmed and session.learning.phase != "idle"
+        self.steps["volume"].set_open(not confirmed)
+        self.steps["paint"].set_open(confirmed)
+        self.steps["learn"].set_open(confirmed)
+        self.steps["result"].set_open(learning)
+
+    def _on_volume(self) -> None:
+        self._open_where_we_are()
+        self.update_states()
+
+    def update_states(self) -> None:
+        """Show each step's state in its head while it is folded."""
+        self.result.sync()
+        for name, step in self.steps.items():
+            step.state.set_text("" if step.is_open else self.panels[name].state)
+
+    # ------------------------------------------------------------------ telling
+    def _on_status(self, text: str) -> None:
+        self.status.setText(text or "Ready.")
+
+    def _on_said(self, level: str, text: str, detail: str, action: Any) -> None:
+        self.notice.show_notice(level, text, detail=detail, action=action)
+
+    def _restyle(self, event: object = None) -> None:
+        palette = palette_of(self.viewer)
+        self.setStyleSheet(style_sheet(palette))
+        self.learn.plot.set_palette(palette)
+
+    # ------------------------------------------------------------------ dropping
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Accept one file or folder."""
+        if len(event.mimeData().urls()) == 1:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Open what was dropped."""
+        urls = event.mimeData().urls()
+        if urls and urls[0].isLocalFile():
+            self.volume.open_path(urls[0].toLocalFile())
+            event.acceptProposedAction()
