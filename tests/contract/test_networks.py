@@ -1,0 +1,158 @@
+"""What every segmentation model promises, whatever its settings."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from brushfire.errors import ModelError
+from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel, measure_halo
+
+SETTINGS = [
+    NetworkSettings(depth=6, dilations=(1, 2, 3)),
+    NetworkSettings(depth=3, width=2, dilations=(1, 4), slices=3),
+    NetworkSettings(depth=5, dilations=(2,), features=False),
+    NetworkSettings(depth=2, slices=7, features=False),
+]
+
+
+def make(settings: NetworkSettings, channels: int = 2, seed: int = 0) -> SegmentationModel:
+    torch.manual_seed(seed)
+    model = SegmentationModel(
+        settings, channels, (1, 2, 5), mean=[10.0] * channels, std=[2.0] * channels
+    )
+    for value in (*model.parameters(), model.input_mean, model.prior_shift):
+        torch.nn.init.normal_(value, std=0.2)
+    return model
+
+
+def block_for(model: SegmentationModel, count: int, height: int, width: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shape = (model.channels, count + 2 * model.context, height, width)
+    return (10 + 2 * rng.standard_normal(shape)).astype(np.float32)
+
+
+@pytest.fixture(params=SETTINGS, ids=str)
+def model(request: pytest.FixtureRequest) -> SegmentationModel:
+    return make(request.param)
+
+
+def test_probabilities_have_the_promised_shape_and_sum(model: SegmentationModel) -> None:
+    found = model.probabilities(block_for(model, 3, 21, 34))
+    assert found.shape == (3, 3, 21, 34)
+    assert found.dtype == np.float32
+    assert found.sum(0) == pytest.approx(np.ones((3, 21, 34)), abs=1e-5)
+
+
+def test_probabilities_are_those_of_forward(model: SegmentationModel) -> None:
+    block = block_for(model, 2, 40, 40)
+    slab = block[:, 1 : 1 + model.settings.slices].reshape(1, -1, 40, 40)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(slab)).softmax(1)[0].numpy()
+    assert np.array_equal(model.probabilities(block)[:, 1], expected)
+
+
+def test_logits_are_linear_in_the_terms(model: SegmentationModel) -> None:
+    x = torch.randn(2, model.channels * model.settings.slices, 12, 9)
+    terms = model.terms(x)
+    expected = torch.einsum("nthw,kt->nkhw", terms, model.head_weight)
+    expected = expected + model.head_bias[:, None, None]
+    torch.testing.assert_close(model.logits(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_is_its_images(model: SegmentationModel) -> None:
+    x = 10 + torch.randn(3, model.channels * model.settings.slices, 17, 30)
+    singly = torch.cat([model(x[index : index + 1]) for index in range(3)])
+    torch.testing.assert_close(model(x), singly, rtol=1e-4, atol=1e-4)
+
+
+def test_a_snapshot_brings_the_model_back(model: SegmentationModel) -> None:
+    model.halo = 24
+    snapshot = model.snapshot(7, {"mean_dice": 0.5, "dice": {"1": None}})
+    again = pickle.loads(pickle.dumps(snapshot))
+    assert again == snapshot == ModelSnapshot.from_bytes(snapshot.weights)
+    assert (again.revision, again.halo, again.classes) == (7, 24, (1, 2, 5))
+    block = block_for(model, 1, 20, 20)
+    loaded = SegmentationModel.from_snapshot(again, "cpu")
+    assert loaded.halo == 24
+    assert np.array_equal(loaded.probabilities(block), model.probabilities(block))
+
+
+def test_new_classes_leave_the_known_ones_alone(model: SegmentationModel) -> None:
+    grown = model.with_classes((1, 3, 5))
+    x = torch.randn(1, model.channels * model.settings.slices, 10, 10)
+    before, after = model.logits(x), grown.logits(x)
+    torch.testing.assert_close(after[:, [0, 2]], before[:, [0, 2]])
+    assert not after[:, 1].any()
+
+
+def test_a_block_of_another_kind_is_refused(model: SegmentationModel) -> None:
+    with pytest.raises(ModelError, match="channel"):
+        model.probabilities(np.zeros((3, 9, 8, 8), np.float32))
+    with pytest.raises(ModelError, match="slice"):
+        model.probabilities(np.zeros((2, 2 * model.context, 8, 8), np.float32))
+
+
+def test_large_slices_are_predicted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make(SETTINGS[0], channels=1)
+    block = block_for(model, 1, 150, 170)
+    whole = model.probabilities(block)
+    monkeypatch.setattr("brushfire.networks.model._CORE", 64)
+    assert np.abs(model.probabilities(block) - whole).max() < 1e-5
+
+
+def test_measured_halo_keeps_the_promise_and_is_within_the_safe_one() -> None:
+    model = make(NetworkSettings(depth=20), channels=1)
+    block = block_for(model, 1, 330, 330)
+    model.halo = measure_halo(model, [block])
+    assert 0 < model.halo < model.safe_halo
+    with torch.no_grad():
+        whole = model(torch.from_numpy(block[:, 0][None])).softmax(1)[0].numpy()
+    low, high = 120, 184
+    part = model.probabilities(
+        block[..., low - model.halo : high + model.halo, low - model.halo : high + model.halo]
+    )[:, 0, model.halo : model.halo + 64, model.halo : model.halo + 64]
+    assert np.abs(part - whole[:, low:high, low:high]).max() < 1e-3
+
+
+def test_blocks_too_small_to_tell_leave_the_safe_halo() -> None:
+    model = make(SETTINGS[0], channels=1)
+    assert measure_halo(model, []) == model.safe_halo
+    assert measure_halo(model, [block_for(model, 1, 30, 50)]) == model.safe_halo
+
+
+WEIGHTS = make(SETTINGS[0], channels=1).snapshot(1, {})
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"", b"short", b"\xff" * 64, WEIGHTS.weights[: len(WEIGHTS.weights) // 2],
+        WEIGHTS.weights[8:], b"PK\x03\x04" + b"\0" * 100, save({"x": torch.zeros(3)}),
+        save({"x": torch.zeros(3)}, metadata={"brushfire": "{"}),
+        save({"x": torch.zeros(3)}, metadata={"brushfire": '{"format": "other", "version": 1}'}),
+        save(
+            {"x": torch.zeros(3)},
+            metadata={"brushfire": '{"format": "brushfire-model", "version": 1}'},
+        ),
+        save(
+            {"x": torch.zeros(3)},
+            metadata={"brushfire": '{"format": "brushfire-model", "version": 99}'},
+        ),
+    ],
+)  # fmt: skip
+def test_foreign_or_damaged_bytes_are_refused(damaged: bytes) -> None:
+    with pytest.raises(ModelError) as caught:
+        SegmentationModel.from_snapshot(ModelSnapshot.from_bytes(damaged))
+    assert caught.value.do
+
+
+def test_weights_that_do_not_fit_the_settings_are_refused() -> None:
+    other = replace(WEIGHTS, settings=NetworkSettings(depth=7))
+    with pytest.raises(ModelError, match="fits its settings"):
+        SegmentationModel.from_snapshot(other)

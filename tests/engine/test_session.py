@@ -1,0 +1,363 @@
+"""The session as the window and scripts use it, on real files."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+
+from brushfire.errors import (
+    AnnotationError,
+    ExportError,
+    ProjectError,
+    SettingsError,
+    VolumeError,
+)
+from brushfire.geometry import Box
+from brushfire.learning.settings import LearningSettings
+from brushfire.networks.settings import NetworkSettings
+from brushfire.session import Session
+from brushfire.volumes import open_volume
+from support.engines import SHAPE, paint_strokes, textured, truth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SMALL = NetworkSettings(depth=4, dilations=(1, 2))
+PATIENCE = 60
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    target = tmp_path / "halves.tif"
+    tifffile.imwrite(target, textured(), photometric="minisblack")
+    return target
+
+
+@pytest.fixture
+def make_session() -> Iterator[Callable[..., Session]]:
+    made: list[Session] = []
+
+    def make(**options: object) -> Session:
+        session = Session(device="cpu", memory_budget_bytes=2**30, **options)
+        made.append(session)
+        return session
+
+    yield make
+    for session in made:
+        session.close()
+
+
+@pytest.fixture
+def session(make_session: Callable[..., Session], path: Path) -> Session:
+    session = make_session()
+    session.open_volume(path)
+    session.configure(network=SMALL, learning=LearningSettings(patch=64))
+    return session
+
+
+def learn(session: Session) -> None:
+    assert session.labels is not None
+    paint_strokes(session.labels)
+    session.set_view(Box((0, 0, 0), (1, *SHAPE[1:])))
+    session.start()
+    assert session.wait_for(lambda: bool(len(session.predictions)), PATIENCE)
+
+
+def ended(session: Session, job: int) -> Callable[[], bool]:
+    return lambda: next(j for j in session.jobs if j.id == job).state != "running"
+
+
+def job_of(session: Session, job: int):
+    assert session.wait_for(ended(session, job), PATIENCE)
+    return next(j for j in session.jobs if j.id == job)
+
+
+def test_a_new_session_says_what_to_do_first(make_session):
+    session = make_session()
+    assert session.status == "Open a volume to begin."
+    for intention in (session.build_pyramid, session.start, session.add_class):
+        with pytest.raises(VolumeError, match="Open a volume"):
+            intention()
+
+
+def test_opening_tells_everything_once(make_session, path):
+    session = make_session()
+    told = []
+    session.events.volume_changed.connect(lambda: told.append("volume"))
+    session.events.classes_changed.connect(lambda: told.append("classes"))
+    session.open_volume(path)
+    assert told.count("volume") == 1
+    assert told.count("classes") == 1
+    assert len(session.classes) == 2
+    assert not session.confirmed
+    session.confirm_volume(voxel_size=(2.0, 1.0, 1.0))
+    assert session.confirmed
+    assert session.volume.voxel_size == (2.0, 1.0, 1.0)
+
+
+def test_strokes_become_tiles_and_the_status_says_so(session):
+    seen = []
+    session.events.tiles_changed.connect(seen.extend)
+    learn(session)
+    assert seen
+    assert session.wait_for(lambda: session.learning.step > 1, PATIENCE)
+    assert "Learning: step" in session.status
+    assert "showing model" in session.status
+    predicted = session.predictions.labels[0] % 128
+    assert (predicted == truth()[0])[predicted > 0].mean() > 0.9
+
+
+def test_strokes_classes_and_model_are_there_after_a_restart(session, make_session, path):
+    learn(session)
+    session.rename_class(1, "left half")
+    session.recolor_class(1, "#123456")
+    session.add_class("third")
+    painted = session.labels[0]
+    shown = session.learning.shown_model
+    session.close()
+
+    again = make_session()
+    again.open_volume(path)
+    np.testing.assert_array_equal(again.labels[0], painted)
+    assert again.classes[0].name == "left half"
+    assert again.classes[0].color == "#123456"
+    assert again.settings.network == SMALL
+    assert again.wait_for(lambda: again.learning.shown_model is not None, PATIENCE)
+    assert again.learning.shown_model >= shown
+    again.set_view(Box((0, 0, 0), (1, *SHAPE[1:])))
+    assert again.wait_for(lambda: len(again.predictions) > 0, PATIENCE)
+
+
+def test_the_shown_model_is_kept_by_a_visit_without_learning(session, make_session, path):
+    learn(session)
+    shown = session.learning.shown_model
+    session.close()
+    visit = make_session()
+    visit.open_volume(path)
+    visit.close()  # before the engine can have restored the model
+    again = make_session()
+    again.open_volume(path)
+    assert again.wait_for(lambda: again.learning.shown_model is not None, PATIENCE)
+    assert again.learning.shown_model >= shown
+
+
+def test_models_of_other_settings_count_on_and_overwrite_none(session, make_session, path):
+    learn(session)
+    first = session.learning.shown_model
+    session.configure(network=NetworkSettings(depth=3, dilations=(1,)))
+    assert session.wait_for(lambda: session.learning.shown_model > first, PATIENCE)
+    session.close()
+    again = make_session()
+    again.open_volume(path)
+    last = max(again.project.models())
+    assert again.wait_for(lambda: again.learning.shown_model == last, PATIENCE)
+    again.reset()
+    again.start()
+    assert again.wait_for(lambda: (again.learning.shown_model or 0) > last, PATIENCE)
+
+
+def test_a_project_opens_with_its_volume(session, make_session):
+    folder = session.project.folder
+    session.labels[1, 2:4, 2:4] = 1
+    session.close()
+    again = make_session()
+    again.open_project(folder)
+    assert again.labels[1, 2, 2] == 1
+    assert not again.confirmed
+
+
+def test_a_confirmed_voxel_size_is_not_asked_for_again(session, make_session, path):
+    session.confirm_volume(voxel_size=(2.0, 0.5, 0.5))
+    session.close()
+    again = make_session()
+    again.open_volume(path)
+    assert again.confirmed
+    assert again.volume.voxel_size == (2.0, 0.5, 0.5)
+
+
+def test_a_time_point_is_remembered(make_session, tmp_path):
+    series = tmp_path / "series.tif"
+    frames = np.stack([textured(seed=n) for n in range(3)])
+    tifffile.imwrite(series, frames, imagej=True, metadata={"axes": "TZYX"})
+    session = make_session()
+    session.open_volume(series, time=2)
+    folder = session.project.folder
+    session.close()
+    again = make_session()
+    again.open_project(folder)
+    whole = Box.of_shape(SHAPE)
+    np.testing.assert_array_equal(again.volume.read(whole)[0], frames[2])
+
+
+def test_a_project_of_another_volume_is_refused_and_nothing_changes(session, tmp_path):
+    other = tmp_path / "other.tif"
+    tifffile.imwrite(other, textured(seed=1)[:2], photometric="minisblack")
+    session.labels[1, 2:4, 2:4] = 1
+    folder = session.project.folder
+    stubborn = Session(project_folder=folder, device="cpu")
+    with pytest.raises(ProjectError, match="belongs to one volume"):
+        stubborn.open_volume(other)
+    stubborn.close()
+    with pytest.raises(VolumeError):
+        session.open_volume(tmp_path / "missing.tif")
+    assert session.volume.name.startswith("halves")
+    assert session.labels[1, 2, 2] == 1
+
+
+def test_removing_a_class_removes_its_strokes(session):
+    paint_strokes(session.labels)
+    session.set_active_class(2)
+    session.remove_class(2)
+    assert [c.value for c in session.classes] == [1]
+    assert session.active_class == 1
+    assert set(session.labels.counts()) == {1}
+    with pytest.raises(AnnotationError, match="value of a class"):
+        session.set_active_class(2)
+
+
+def test_painting_from_a_script_checks_box_and_classes(session):
+    block = np.full((1, 2, 3), 2, np.uint8)
+    session.paint(Box((0, 4, 5), (1, 6, 8)), block)
+    assert session.labels.counts()[2].voxels == 6
+    session.paint(Box((0, 4, 5), (1, 6, 8)), np.zeros((1, 2, 3), np.uint8))
+    assert session.labels.counts()[2].voxels == 6
+    with pytest.raises(AnnotationError, match="value of a class"):
+        session.paint(Box((0, 4, 5), (1, 6, 8)), block + 7)
+    with pytest.raises(AnnotationError, match="inside the volume"):
+        session.paint(Box((0, 95, 5), (1, 97, 8)), block)
+
+
+def test_annotated_slices_are_found_in_both_directions(session):
+    paint_strokes(session.labels)
+    assert session.next_annotated_slice(0) == 2
+    assert session.next_annotated_slice(2) is None
+    assert session.next_annotated_slice(2, direction=-1) == 0
+
+
+@pytest.mark.parametrize(("format", "name"), [("ome-zarr", "m.ome.zarr"), ("tiff", "m.tif")])
+def test_an_export_is_the_prediction_of_the_region(session, tmp_path, format, name):
+    learn(session)
+    session.pause()
+    region = Box((1, 10, 20), (4, 90, 120))
+    job = job_of(session, session.export(tmp_path / name, format=format, region=region))
+    assert job.state == "finished", job.message
+    exported = open_volume(tmp_path / name).read(Box.of_shape(region.shape))[0]
+    assert (exported == truth()[region.slices]).mean() > 0.9
+
+
+def test_the_predicted_region_of_the_newest_export_is_kept_and_no_other(session, tmp_path):
+    learn(session)
+    session.pause()
+    for number, stop in enumerate((2, 3)):
+        region = Box((1, 0, 0), (stop, 40, 50))
+        job = session.export(tmp_path / f"{number}.tif", format="tiff", region=region)
+        assert job_of(session, job).state == "finished"
+        kept = list((session.project.folder / "predictions").iterdir())
+        assert len(kept) == 1
+    with pytest.raises(ExportError):
+        session.export(tmp_path / "1.tif", format="tiff", region=region)
+    again = session.export(tmp_path / "1.tif", format="tiff", region=region, overwrite=True)
+    assert job_of(session, again).state == "finished"
+
+
+def test_an_export_needs_a_model_a_region_and_a_place(session, tmp_path):
+    with pytest.raises(ExportError, match="no model"):
+        session.export(tmp_path / "m.tif", format="tiff")
+    learn(session)
+    with pytest.raises(ExportError, match="'ome-zarr' or 'tiff'"):
+        session.export(tmp_path / "m.png", format="png")
+    with pytest.raises(ExportError, match="inside the volume"):
+        session.export(tmp_path / "m.tif", region=Box((0, 0, 0), (99, 1, 1)))
+    with pytest.raises(ExportError, match="inside the volume"):
+        session.export(tmp_path / "m.tif", region=Box((1, 0, 0), (1, 1, 1)))
+    with pytest.raises(ExportError, match="nowhere"):
+        session.export(tmp_path / "nowhere" / "m.tif", format="tiff")
+
+
+def test_a_cancelled_export_says_so_and_can_be_taken_up(session, tmp_path):
+    learn(session)
+    session.pause()
+    job = session.export(tmp_path / "m.ome.zarr")
+    session.cancel(job)
+    assert job_of(session, job).state == "cancelled"
+    again = job_of(session, session.export(tmp_path / "m.ome.zarr"))
+    assert again.state == "finished", again.message
+
+
+def test_a_pyramid_is_built_and_found_again(make_session, tmp_path):
+    path = tmp_path / "wide.tif"
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(path, rng.integers(0, 255, (2, 1100, 1300), np.uint8))
+    session = make_session()
+    session.open_volume(path)
+    labels, predictions = session.labels, session.predictions
+    job = job_of(session, session.build_pyramid())
+    assert job.state == "finished", job.message
+    assert len(session.volume.levels) > 1
+    assert session.labels is labels
+    assert session.predictions is predictions
+    session.close()
+    again = make_session()
+    again.open_volume(path)
+    assert len(again.volume.levels) > 1
+
+
+def test_without_autosave_nothing_is_written(make_session, path):
+    session = make_session(autosave=False)
+    session.open_volume(path)
+    learn(session)
+    session.close()
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_failures_in_the_background_become_notices(session):
+    told = []
+    session.events.notified.connect(told.append)
+    session.volume.read_padded = lambda box: 1 / 0
+    paint_strokes(session.labels)
+    session.start()
+    assert session.wait_for(lambda: bool(told), PATIENCE)
+    assert told[0].level == "error"
+    assert "ZeroDivisionError" in told[0].detail
+    assert session.learning.phase == "idle"
+
+
+def test_strokes_that_could_not_be_read_back_are_told(session, make_session, path, tmp_path):
+    for column in range(5):
+        session.labels[1, 2:9, column] = 1
+    assert session.labels.flush()
+    damaged = tmp_path / "damaged.brushfire"
+    shutil.copytree(session.project.folder, damaged, ignore=shutil.ignore_patterns("lock"))
+    (segment,) = [f for f in (damaged / "journal").iterdir() if f.is_file()]
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    segment.write_bytes(content)
+    again = make_session(project_folder=damaged)
+    told = []
+    again.events.notified.connect(told.append)
+    again.open_volume(path)
+    assert [n.level for n in told] == ["warning"]
+    assert again.labels.counts()[1].voxels >= 7
+
+
+def test_a_budget_has_a_lower_bound():
+    with pytest.raises(SettingsError, match=r"0\.5 GiB"):
+        Session(memory_budget_bytes=1000)
+
+
+def test_an_unknown_device_is_refused_with_the_known_ones():
+    with pytest.raises(SettingsError, match="cpu"):
+        Session(device="abacus")
+
+
+def test_closing_the_volume_leaves_an_empty_session(session):
+    learn(session)
+    session.close_volume()
+    assert session.volume is None
+    assert session.classes == ()
+    assert session.status == "Open a volume to begin."

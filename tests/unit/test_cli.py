@@ -1,0 +1,464 @@
+"""The command line: what it shows, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from brushfire import __version__
+from brushfire.cli import main
+from brushfire.cli.parsing import parse_region, parse_scale, parse_shape
+from brushfire.errors import SettingsError
+from brushfire.geometry import Box
+from brushfire.samples import make_foam
+from brushfire.session import Session
+from brushfire.volumes import open_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from brushfire.samples import FoamPaths
+
+COMMANDS = ("open", "info", "pyramid", "sample", "train", "export", "models", "doctor", "demo")
+SHAPE = (12, 96, 96)
+
+
+@pytest.fixture(scope="module")
+def foam(tmp_path_factory: pytest.TempPathFactory) -> FoamPaths:
+    return make_foam(tmp_path_factory.mktemp("foam") / "foam.ome.zarr", shape=SHAPE)
+
+
+def painted_project(foam: FoamPaths, folder: Path, classes: tuple[int, ...] = (1, 2)) -> Path:
+    """Make a project with strokes of some classes on two slices."""
+    session = Session(folder, device="cpu")
+    session.open_volume(foam.volume)
+    session.confirm_volume()
+    truth = open_volume(foam.truth)
+    for z in (3, 9):
+        box = Box((z, 8, 8), (z + 1, 88, 88))
+        block = truth.read(box)[0].astype(np.uint8)
+        block[:, :, np.arange(block.shape[2]) % 8 > 1] = 0
+        block[~np.isin(block, classes)] = 0
+        session.paint(box, block)
+    truth.close()
+    session.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def learned(foam: FoamPaths, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose model has learned for some seconds."""
+    project = painted_project(foam, tmp_path_factory.mktemp("project") / "foam.brushfire")
+    assert main(["train", str(project), "--seconds", "4", "--device", "cpu"]) == 0
+    return project
+
+
+@pytest.fixture
+def trained(learned: Path, tmp_path: Path) -> Path:
+    """A copy of it, whose changes no other test sees."""
+    (tmp_path / "in").mkdir()
+    return Path(shutil.copytree(learned, tmp_path / "in" / learned.name))
+
+
+def sentence(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what was said on stderr, which names rule, value and next move and no traceback."""
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    assert re.search(r"\. Got: .+\. \w", said.err)
+    return said.err
+
+
+# -- what it shows ---------------------------------------------------------------------------
+
+
+def test_alone_it_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in COMMANDS)
+
+
+def test_it_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"brushfire {command}" in capsys.readouterr().out
+
+
+def test_info_shows_the_summary(foam: FoamPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(foam.volume)]) == 0
+    shown = capsys.readouterr().out
+    for words in ("12 x 96 x 96", "0.65", "uint16", "OME-Zarr 0.5"):
+        assert words in shown
+
+
+def test_info_takes_a_voxel_size(foam: FoamPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(foam.volume), "--voxel-size", "3,0.5,0.25"]) == 0
+    assert "3 x 0.5 x 0.25" in capsys.readouterr().out
+
+
+def test_doctor_names_what_a_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("Python", "torch", "Device", "OMP_WAIT_POLICY", "napari", "Qt binding", "Engine"):
+        assert words in shown
+    difference = re.search(r"differs from plain convolutions by (\S+)", shown)
+    assert difference is not None
+    assert float(difference[1]) < 1e-9
+
+
+def test_doctor_loads_neither_napari_nor_qt() -> None:
+    code = (
+        "import sys; from brushfire.cli.doctor import facts; facts();"
+        "print([m for m in sys.modules if m.split('.')[0] in ('napari', 'qtpy', 'PySide6')])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_waiting_threads_are_passive_before_torch_loads() -> None:
+    code = (
+        "import os, sys; from brushfire.cli import main; main(['--version']);"
+        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert told.stdout.splitlines()[-1] == "PASSIVE False"
+
+
+# -- volumes ---------------------------------------------------------------------------------
+
+
+def test_sample_and_pyramid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", str(tmp_path), "--shape", "4,64,64", "--angles", "12"]) == 0
+    volume, truth = capsys.readouterr().out.split()
+    assert open_volume(volume).shape == open_volume(truth).shape == (4, 64, 64)
+    wide = tmp_path / "wide.npy"
+    np.save(wide, np.random.default_rng(0).integers(0, 99, (2, 700, 600), dtype=np.uint8))
+    assert main(["pyramid", str(wide), "--out", str(tmp_path / "levels")]) == 0
+    assert "2 x 700 x 600, 1 x 350 x 300" in capsys.readouterr().out
+    assert list((tmp_path / "levels").iterdir())
+
+
+# -- learning and exporting ------------------------------------------------------------------
+
+
+def test_models_are_listed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", str(trained)]) == 0
+    shown = capsys.readouterr().out
+    assert "shown" in shown
+    assert "Class 1 0." in shown or "Class 1 1." in shown
+
+
+@pytest.mark.parametrize("name", ["masks.ome.zarr", "masks.tif"])
+def test_the_whole_volume_is_exported(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert main(["export", str(trained), "--out", str(tmp_path / name), "--device", "cpu"]) == 0
+    assert f"Done and checked: {tmp_path / name}" in capsys.readouterr().out
+    masks = open_volume(tmp_path / name)
+    assert masks.shape == SHAPE
+    assert set(np.unique(masks.read(Box.of_shape(SHAPE)))) == {1, 2}
+    masks.close()
+
+
+def test_a_region_is_exported(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "part.tif"
+    assert main(["export", str(trained), "--out", str(out), "--region", "2:5,:,10:40"]) == 0
+    part = open_volume(out)
+    assert part.shape == (3, 96, 30)
+    part.close()
+
+
+def test_an_existing_target_is_refused_before_predicting(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "masks.tif"
+    out.write_text("mine")
+    assert main(["export", str(trained), "--out", str(out)]) == 2
+    assert "does not replace what is there" in sentence(capsys)
+    assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--out", "masks.tif", "--format", "ome-zarr"],
+        ["--out", "nowhere/masks.tif"],
+        ["--out", "masks.tif", "--region", "5:5,:,:"],
+        ["--out", "masks.tif", "--region", "5:500,:,:"],
+        ["--out", "masks.tif", "--memory", "0.01"],
+        ["--out", "masks.tif", "--device", "abacus"],
+    ],
+)
+def test_an_export_that_cannot_be(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    assert main(["export", str(trained), *arguments]) == 2
+    sentence(capsys)
+    assert list((tmp_path / "out").iterdir()) == []
+    # Nothing is lost by the attempt.
+    assert main(["export", str(trained), "--out", "masks.tif"]) == 0
+
+
+def test_a_project_without_a_model(
+    foam: FoamPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = painted_project(foam, tmp_path / "new.brushfire")
+    assert main(["models", str(project)]) == 0
+    assert "No model yet" in capsys.readouterr().out
+    assert main(["export", str(project), "--out", str(tmp_path / "masks.tif")]) == 2
+    assert "brushfire train" in sentence(capsys)
+
+
+@pytest.mark.parametrize("classes", [(), (1,)])
+def test_learning_from_too_little(
+    foam: FoamPaths,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    classes: tuple[int, ...],
+) -> None:
+    project = painted_project(foam, tmp_path / "new.brushfire", classes)
+    assert main(["train", str(project), "--seconds", "300"]) == 2
+    assert "at least two classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "models"])
+def test_a_folder_that_is_no_project(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([command, str(tmp_path)]) == 2
+    assert "project.json" in sentence(capsys)
+
+
+# -- how it ends -----------------------------------------------------------------------------
+
+
+START = "import sys; from brushfire.cli import main; sys.exit(main())"
+
+
+def interrupt(arguments: list[str], line: str) -> tuple[int, str]:
+    """Start a command, press Ctrl-C once it has said ``line``; return exit code and the rest."""
+    with subprocess.Popen(
+        [sys.executable, "-c", START, *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().strip() == line
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    return process.returncode, rest
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way on Windows.")
+def test_control_c_ends_learning_and_keeps_the_project(foam: FoamPaths, tmp_path: Path) -> None:
+    project = painted_project(foam, tmp_path / "new.brushfire")
+    code, said = interrupt(["train", str(project), "--seconds", "600"], "Learning")
+    assert code == 130
+    assert "Traceback" not in said
+    assert "Ended early" in said
+    assert main(["models", str(project)]) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way on Windows.")
+def test_control_c_ends_an_export_that_goes_on_later(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "masks.ome.zarr"
+    code, said = interrupt(["export", str(trained), "--out", str(out)], f"Exporting {out.name}")
+    assert code in (0, 130)  # a small volume may be done before the key is pressed
+    assert "Traceback" not in said
+    if code == 130:
+        assert not out.exists()
+        assert main(["export", str(trained), "--out", str(out)]) == 0
+    assert open_volume(out).shape == SHAPE
+
+
+# -- bad input -------------------------------------------------------------------------------
+
+
+def empty_tiff(folder: Path) -> Path:
+    (folder / "empty.tif").touch()
+    return folder / "empty.tif"
+
+
+def truncated_tiff(folder: Path) -> Path:
+    path = folder / "cut.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).integers(0, 99, (8, 64, 64), dtype=np.uint8))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    return path
+
+
+def store_without_metadata(folder: Path) -> Path:
+    zarr.create_array(folder / "plain.zarr", shape=(4, 8, 8), dtype="u1", chunks=(4, 8, 8))
+    return folder / "plain.zarr"
+
+
+def array(values: np.ndarray) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        np.save(folder / "array.npy", values)
+        return folder / "array.npy"
+
+    return write
+
+
+def broken_metadata(folder: Path) -> Path:
+    (folder / "broken.zarr").mkdir()
+    (folder / "broken.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_')
+    return folder / "broken.zarr"
+
+
+BAD = {
+    "nothing there": lambda folder: folder / "nothing.tif",
+    "an empty TIFF": empty_tiff,
+    "a truncated TIFF": truncated_tiff,
+    "a store without metadata": store_without_metadata,
+    "a store with broken metadata": broken_metadata,
+    "an empty folder": lambda folder: folder,
+    "NaN": array(np.full((4, 32, 32), np.nan, np.float32)),
+    "a constant": array(np.full((4, 32, 32), 7, np.uint8)),
+    "five axes": array(np.random.default_rng(0).random((2, 2, 4, 16, 16))),
+    "complex": array(np.ones((4, 16, 16), np.complex64)),
+    "text": array(np.full((4, 4, 4), "a")),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_volume_that_cannot_be_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    assert main(["info", str(BAD[case](tmp_path))]) == 2
+    sentence(capsys)
+
+
+@pytest.mark.parametrize("case", sorted(set(BAD) - {"NaN", "a constant"}))
+def test_a_volume_that_cannot_be_reduced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    out = tmp_path / "levels"
+    assert main(["pyramid", str(BAD[case](tmp_path)), "--out", str(out)]) == 2
+    sentence(capsys)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_window_does_not_open_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["open", str(BAD[case](tmp_path))]) == 2
+    sentence(capsys)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Only there a screen can be missing.")
+@pytest.mark.parametrize("command", ["open", "demo"])
+def test_a_window_needs_a_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    assert main([command]) == 2
+    assert "xvfb-run" in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["info"],
+        ["export", "x.brushfire"],
+        ["export", "x.brushfire", "--out", "y", "--format", "jpeg"],
+        ["train", "x.brushfire", "--seconds", "soon"],
+        ["demo", "--volume", "x"],
+    ],
+)
+def test_words_that_make_no_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert "Usage: brushfire" in said.err
+    assert "Error" in said.err
+
+
+# -- parsing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [
+        (":,:,:", Box((0, 0, 0), (10, 20, 30))),
+        ("4,:,5:", Box((4, 0, 5), (5, 20, 30))),
+        ("1:2, 3:4, :6", Box((1, 3, 0), (2, 4, 6))),
+    ],
+)
+def test_regions(text: str, box: Box) -> None:
+    assert parse_region(text, (10, 20, 30)) == box
+    assert parse_region(None, (10, 20, 30)) is None
+
+
+@pytest.mark.parametrize("text", ["", ":", "1:2,:", "a:b,:,:", "-1:2,:,:", "3:2,:,:", "10,:,:"])
+def test_regions_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="three ranges"):
+        parse_region(text, (10, 20, 30))
+
+
+@pytest.mark.parametrize("text", ["", "1,2", "1,2,0", "1,2,nan", "a", "1,2,inf", "-1"])
+def test_voxel_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="three numbers above zero"):
+        parse_scale(text)
+
+
+def test_voxel_sizes() -> None:
+    assert parse_scale("2,0.5,0.25") == (2.0, 0.5, 0.25)
+    assert parse_scale("0.5") == (0.5, 0.5, 0.5)
+    assert parse_scale(None) is None
+
+
+@pytest.mark.parametrize("text", ["", "1,2", "1,2,0", "1,2,3.5", "a,b,c"])
+def test_shapes_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="three whole numbers"):
+        parse_shape(text)
+
+
+def test_the_demo_is_called_with_what_was_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = pytest.importorskip("brushfire.ui.demo")
+    asked: dict[str, object] = {}
+
+    def run_demo(**arguments: object) -> dict[str, object]:
+        asked.update(arguments)
+        return {"steps": 3, "dice": {"1": 0.5}}
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(demo, "run_demo", run_demo)
+    assert main(["demo", "--seconds", "5", "--out", str(tmp_path), "--headless"]) == 0
+    assert asked["seconds"] == 5
+    assert asked["headless"] is True
+    assert asked["out"] == tmp_path
+    assert "1 0.5" in capsys.readouterr().out

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
+
+from brushfire.errors import LearningError, ModelError
+from brushfire.geometry import Box
+from brushfire.learning import Learner, LearningSettings
+from brushfire.networks import NetworkSettings, SegmentationModel
+
+if TYPE_CHECKING:
+    from brushfire.annotations import LabelStore
+    from brushfire.networks import ModelSnapshot
+    from brushfire.volumes import Volume
+
+SHAPE = (3, 96, 80)
+NETWORK = NetworkSettings(depth=4, dilations=(1, 2))
+LEARNING = LearningSettings(patch=64)
+
+
+def painted(shape: tuple[int, int, int] = SHAPE, z: int = 1) -> LabelStore:
+    store = empty_labels(shape)
+    paint_bars(store, stripes(shape), z)
+    return store
+
+
+def learner_of(
+    volume: Volume,
+    store: LabelStore,
+    network: NetworkSettings = NETWORK,
+    learning: LearningSettings = LEARNING,
+    seed: int = 0,
+) -> Learner:
+    learner = Learner(volume, network, learning, device="cpu", seed=seed)
+    learner.set_annotations(store.snapshot())
+    return learner
+
+
+@pytest.fixture
+def volume() -> Volume:
+    return volume_of(stripes(SHAPE))
+
+
+@pytest.fixture
+def learner(volume: Volume) -> Learner:
+    return learner_of(volume, painted())
+
+
+def accuracy(snapshot: ModelSnapshot | None, volume: Volume, truth: np.ndarray) -> float:
+    """Share of right voxels in the last slice, which nobody painted."""
+    assert snapshot is not None
+    model = SegmentationModel.from_snapshot(snapshot)
+    z, context = truth.shape[0] - 1, model.context
+    block = volume.read_padded(Box((z - context, 0, 0), (z + 1 + context, *truth.shape[1:])))
+    found = np.asarray(model.classes)[model.probabilities(block)[:, 0].argmax(0)]
+    return float((found == truth[z]).mean())
+
+
+def test_what_is_missing_is_said(volume: Volume) -> None:
+    store = empty_labels(SHAPE)
+    learner = learner_of(volume, store)
+    assert "strokes" in (learner.ready or "")
+    store[0, 4:8, 4:8] = 1
+    learner.set_annotations(store.snapshot())
+    assert "second class" in (learner.ready or "")
+    for act in (learner.fit, learner.step, learner.evaluate, learner.propose):
+        with pytest.raises(LearningError, match="second class"):
+            act()
+    store[0, 20, 20] = 2
+    learner.set_annotations(store.snapshot())
+    assert learner.ready is None
+
+
+def test_the_first_answer_needs_no_step(learner: Learner, volume: Volume) -> None:
+    learner.fit()
+    proposal = learner.propose()
+    assert proposal.accepted
+    assert proposal.shown is None
+    assert learner.step_count == 0
+    assert learner.shown is proposal.snapshot
+    assert proposal.snapshot is not None
+    assert (proposal.snapshot.revision, proposal.snapshot.classes) == (1, (1, 2))
+    assert proposal.evaluation.voxels > 0
+    assert accuracy(proposal.snapshot, volume, stripes(SHAPE)) > 0.9
+
+
+def test_steps_go_on_from_the_fit_and_learn(learner: Learner, volume: Volume) -> None:
+    learner.fit()
+    reports = [learner.step() for _ in range(30)]
+    assert [report.step for report in reports] == list(range(1, 31))
+    assert reports[0].learning_rate < reports[-1].learning_rate == LEARNING.learning_rate
+    assert reports[0].loss < 0.7, "the first step starts where the fit ended"
+    assert all(np.isfinite(report.loss) and report.seconds > 0 for report in reports)
+    snapshot = learner.propose().snapshot or learner.shown
+    assert accuracy(snapshot, volume, stripes(SHAPE)) > 0.9
+
+
+def test_steps_without_a_fit_learn_too(learner: Learner) -> None:
+    first = [learner.step().loss for _ in range(10)]
+    for _ in range(60):
+        learner.step()
+    assert np.mean([learner.step().loss for _ in range(10)]) < np.mean(first)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "network"),
+    [
+        ((3, 60, 70), 1, NetworkSettings(depth=3, slices=3)),
+        ((9, 60, 70), 2, NetworkSettings(depth=3, slices=7)),
+        ((1, 60, 70), 1, NetworkSettings(depth=3, slices=5)),
+        ((1, 60, 70), 3, NetworkSettings(depth=3)),
+        ((4, 24, 150), 1, NetworkSettings(depth=2, width=3, features=False)),
+        ((2, 150, 5), 1, NetworkSettings(depth=3)),
+    ],
+)
+def test_every_shape_of_volume_and_network_learns(
+    shape: tuple[int, int, int], channels: int, network: NetworkSettings
+) -> None:
+    truth = stripes(shape)
+    store = empty_labels(shape)
+    for y in range(1, shape[1] - 1, 5):
+        store[0, y, 1 : min(60, shape[2] - 1) : 9] = truth[0, y, 1 : min(60, shape[2] - 1) : 9]
+    volume = volume_of(truth, channels=channels)
+    learner = learner_of(volume, store, network)
+    learner.fit()
+    for _ in range(3):
+        assert np.isfinite(learner.step().loss)
+    learner.fit()
+    snapshot = learner.propose().snapshot
+    assert snapshot is not None
+    assert snapshot.channels == channels
+    assert 0 <= accuracy(snapshot, volume, truth) <= 1
+
+
+def test_one_voxel_of_each_class_is_enough(volume: Volume) -> None:
+    store = empty_labels(SHAPE)
+    store[0, 5, 5], store[2, 20, 5] = 1, 2
+    learner = learner_of(volume, store)
+    learner.fit()
+    learner.step()
+    evaluation = learner.evaluate()
+    assert evaluation.dice == {1: None, 2: None}
+    assert evaluation.mean is None
+    assert evaluation.voxels == 0
+    assert learner.propose().accepted
+    learner.step()
+    assert learner.propose().accepted, "nothing is held out, so that nothing can be worse"
+
+
+def test_new_strokes_join_without_a_restart(learner: Learner, volume: Volume) -> None:
+    learner.fit()
+    for _ in range(3):
+        learner.step()
+    store = painted()
+    paint_bars(store, stripes(SHAPE), 0)
+    before = learner.evaluate().voxels
+    learner.set_annotations(store.snapshot())
+    assert learner.step_count == 3
+    assert learner.evaluate().voxels > before
+    learner.fit()
+    assert learner.step().step == 4
+
+
+def test_a_new_stroke_is_seen_by_the_quick_fit(volume: Volume) -> None:
+    store = painted()
+    learner = learner_of(volume, store, learning=replace(LEARNING, held_out=0.0))
+    learner.fit()
+    for _ in range(5):
+        learner.step()
+    # What was class 1 in one place is now painted as class 2 there.
+    store[1, 50:58, 10:60] = 3 - stripes(SHAPE)[1, 50:58, 10:60]
+    learner.set_annotations(store.snapshot())
+
+    def likely() -> float:
+        model = SegmentationModel.from_snapshot(learner.propose().snapshot or learner.shown)  # type: ignore[arg-type]
+        found = model.probabilities(volume.read_padded(Box((1, 0, 0), (2, *SHAPE[1:]))))
+        wanted = 2 - int(stripes(SHAPE)[1, 52, 10])
+        return float(found[wanted, 0, 50:58, 10:60].mean())
+
+    before = likely()
+    learner.fit()
+    assert likely() > before
+
+
+def test_a_new_class_joins_the_head(learner: Learner, volume: Volume) -> None:
+    learner.fit()
+    learner.propose()
+    for _ in range(3):
+        learner.step()
+    store = painted()
+    store[0, 2:5, 2:30] = 7
+    learner.set_annotations(store.snapshot())
+    learner.fit()
+    proposal = learner.propose()
+    assert proposal.accepted, "the shown model does not know the class"
+    assert proposal.snapshot is not None
+    assert proposal.snapshot.classes == (1, 2, 7)
+    assert learner.step().step == 4
+    store[0, 2:5, 2:30] = 0
+    learner.set_annotations(store.snapshot())
+    learner.fit()
+    snapshot = learner.propose().snapshot
+    assert snapshot is not None
+    assert snapshot.classes == (1, 2)
+
+
+def test_a_worse_model_is_not_shown(learner: Learner) -> None:
+    learner.fit()
+    shown = learner.propose().snapshot
+    assert learner._trainer is not None
+    average = learner._trainer.average
+    with torch.no_grad():
+        average.head_weight.neg_()
+        average.head_bias.neg_()
+    proposal = learner.propose()
+    assert not proposal.accepted
+    assert proposal.snapshot is None
+    assert proposal.shown is not None
+    assert (proposal.evaluation.mean or 0) < (proposal.shown.mean or 0)
+    assert learner.shown is shown
+
+
+def test_undo_goes_back_and_learning_goes_on_from_there(learner: Learner) -> None:
+    assert learner.undo() is None
+    learner.fit()
+    first = learner.propose().snapshot
+    assert not learner.can_undo
+    learner.step()
+    store = painted()
+    store[0, 2:5, 2:30] = 3
+    learner.set_annotations(store.snapshot())
+    second = learner.propose().snapshot
+    assert second is not None
+    assert learner.can_undo
+    assert learner.undo() == first == learner.shown
+    assert learner.undo() is None
+    learner.fit()
+    learner.step()
+    third = learner.propose().snapshot
+    assert third is not None
+    assert third.revision == second.revision + 1, "revisions only count up"
+
+
+def test_reset_forgets_models_but_not_strokes(learner: Learner) -> None:
+    learner.fit()
+    learner.step()
+    revision = learner.propose().snapshot.revision  # type: ignore[union-attr]
+    learner.reset()
+    assert learner.shown is None
+    assert learner.step_count == 0
+    assert learner.ready is None
+    learner.fit()
+    snapshot = learner.propose().snapshot
+    assert snapshot is not None
+    assert snapshot.revision == revision + 1
+
+
+def test_a_restored_model_is_shown_and_trained_on(learner: Learner, volume: Volume) -> None:
+    learner.fit()
+    for _ in range(5):
+        learner.step()
+    snapshot = learner.propose().snapshot
+    assert snapshot is not None
+    other = Learner(volume, NETWORK, LEARNING, device="cpu", seed=9)
+    other.restore(snapshot)
+    other.set_annotations(painted().snapshot())
+    assert other.shown == snapshot
+    assert other._regions.counts(held=True) == learner._regions.counts(held=True)
+    assert other.evaluate() == learner.evaluate()
+    other.step()
+    other.fit()
+    following = other.propose().snapshot
+    assert following is None or following.revision == snapshot.revision + 1
+
+
+def test_a_model_of_other_settings_is_refused(learner: Learner, volume: Volume) -> None:
+    learner.fit()
+    snapshot = learner.propose().snapshot
+    assert snapshot is not None
+    other = Learner(volume, replace(NETWORK, depth=5), LEARNING, device="cpu")
+    with pytest.raises(ModelError, match="settings"):
+        other.restore(snapshot)
+    damaged = replace(snapshot, weights=snapshot.weights[:500])
+    with pytest.raises(ModelError, match="safetensors"):
+        learner.restore(damaged)
+    assert learner.shown == snapshot, "a damaged model changes nothing"
+
+
+def test_labels_of_another_shape_are_refused(learner: Learner) -> None:
+    with pytest.raises(LearningError, match="shape"):
+        learner.set_annotations(empty_labels((3, 96, 81)).snapshot())
+
+
+def test_shrinking_ends(volume: Volume) -> None:
+    learner = learner_of(volume, painted(), learning=LearningSettings(patch=192, batch=4))
+    count = 0
+    while learner.shrink():
+        count += 1
+        assert np.isfinite(learner.step().loss)
+    assert count == 3, "batch 4 to 2 to 1, patch 192 to 96"
+
+
+def test_a_seed_decides_everything(volume: Volume) -> None:
+    def run(seed: int) -> list[float]:
+        learner = learner_of(volume, painted(), seed=seed)
+        learner.fit()
+        return [learner.step().loss for _ in range(3)]
+
+    assert run(3) == run(3)
+    assert run(3) != run(4)
