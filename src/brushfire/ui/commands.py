@@ -10,6 +10,7 @@ def segment_selected_layer(viewer: Viewer) -> None:
     from brushfire.ui.dock import BrushfireDock
 
     controller = Controller.of(viewer)
+    viewer = controller.viewer
     if not any(isinstance(w, BrushfireDock) for w in viewer.window.dock_widgets.values()):
         viewer.window.add_plugin_dock_widget("napari-brushfire", "Brushfire")
     layer = viewer.layers.selection.active

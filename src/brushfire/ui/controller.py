@@ -15,7 +15,7 @@ from brushfire.ui.connections import Connections
 from brushfire.ui.dispatch import ClosingWatch, Dispatcher
 from brushfire.ui.guards import Guards
 from brushfire.ui.layers import SessionLayers, load_units, role_of
-from brushfire.ui.textures import main_window
+from brushfire.ui.textures import main_window, whole_viewer
 from brushfire.ui.viewport import Viewport
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Controller(QObject):
     Parameters
     ----------
     viewer : Viewer
-        The napari viewer.
+        The napari viewer, or the proxy of it that plugins get.
     session : Session, optional
         An existing session to show; a new one by default.
     """
@@ -48,6 +48,7 @@ class Controller(QObject):
     """the step that the user should look at now: "volume", "paint", "learn", "result" """
 
     def __init__(self, viewer: Viewer, session: Session | None = None) -> None:
+        viewer = whole_viewer(viewer)
         window = main_window(viewer)
         super().__init__(window)
         self.setObjectName(OBJECT_NAME)
@@ -79,6 +80,7 @@ class Controller(QObject):
     @classmethod
     def of(cls, viewer: Viewer, session: Session | None = None) -> Controller:
         """Return the controller of ``viewer``, making it the first time."""
+        viewer = whole_viewer(viewer)
         # The window owns it, so that it ends with the window and no registry outlives either.
         found = main_window(viewer).findChild(
             QObject, OBJECT_NAME, Qt.FindChildOption.FindDirectChildrenOnly

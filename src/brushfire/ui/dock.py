@@ -43,7 +43,7 @@ class BrushfireDock(QWidget):
         self.setObjectName("brushfire-dock")
         self.setAcceptDrops(True)
         self.controller = Controller.of(napari_viewer, session)
-        self.viewer = napari_viewer
+        self.viewer = self.controller.viewer
         self._connections = Connections()
         # Qt deletes docks without a closeEvent; what is connected to Python must end with it.
         self.destroyed.connect(self._connections.close)

@@ -35,6 +35,12 @@ MERGE_LIMIT = 1 << 24
 """Voxels of the largest box that one undo entry may span; a stroke is well below."""
 
 
+def whole_viewer(viewer: Viewer) -> Viewer:
+    """Return ``viewer`` itself where napari handed a plugin a proxy that hides private parts."""
+    found: Viewer = getattr(viewer, "__wrapped__", viewer)
+    return found
+
+
 def main_window(viewer: Viewer) -> QMainWindow:
     """Return the window of ``viewer``; napari hands it out under a private name only."""
     return viewer.window._qt_window
