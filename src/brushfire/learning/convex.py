@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import numpy as np
+    from numpy.typing import NDArray
 
 _ITERATIONS = 60
 _TOLERANCE = 1e-4
@@ -67,26 +69,31 @@ def fit_linear(
     known = target.cpu()
     anchor = start[0].detach().double().cpu()
     begin = anchor if first is None else first.detach().double().cpu()
-    weight = begin.clone().requires_grad_(True)
-    bias = start[1].detach().double().cpu().clone().requires_grad_(True)
-    per_class = weights.double().cpu()
-    optimiser = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=_ITERATIONS,
-        tolerance_grad=_TOLERANCE,
-        tolerance_change=1e-7,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
+    share = weights.double().cpu()[known]
+    share = (share / share.sum())[:, None]
+    hit = functional.one_hot(known, len(anchor)).double()
+    split = anchor.numel()
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        logits = torch.addmm(bias, x, weight.t())
-        value = functional.cross_entropy(logits, known, per_class)
-        value = value + 0.5 * penalty * (weight - anchor).square().sum()
-        torch.autograd.backward(value)
-        return value
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weight, bias = (
+            torch.from_numpy(flat[:split]).view_as(anchor),
+            torch.from_numpy(flat[split:]),
+        )
+        log_odds = functional.log_softmax(torch.addmm(bias, x, weight.t()), 1)
+        moved = weight - anchor
+        value = -(share * hit * log_odds).sum() + 0.5 * penalty * moved.square().sum()
+        pull = share * (log_odds.exp() - hit)
+        slope = torch.cat([(pull.t() @ x + penalty * moved).flatten(), pull.sum(0)])
+        return float(value), slope.numpy()
 
-    step: Callable[[Callable[[], Tensor]], object] = optimiser.step
-    step(loss)
-    return weight.detach().to(start[0]), bias.detach().to(start[1])
+    # Not torch's own L-BFGS: the first use of anything in torch.optim loads torch's compiler, two
+    # seconds in which the window stands still.
+    found = minimize(
+        loss,
+        torch.cat([begin.flatten(), start[1].detach().double().cpu()]).numpy(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _ITERATIONS, "maxcor": 20, "gtol": _TOLERANCE, "ftol": 1e-9},
+    ).x
+    weight, bias = torch.from_numpy(found[:split]).view_as(anchor), torch.from_numpy(found[split:])
+    return weight.to(start[0]), bias.to(start[1])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brushfire.learning.adamw import AdamW
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.disturbance import disturbed, noise_level
 from brushfire.learning.fitting import COUNT_POWER, fit_first, index_table, refit
@@ -121,14 +122,12 @@ class Trainer:
             Labelled voxels of each class.
         """
         rate = self._settings.learning_rate * min(1.0, (self.steps + 1) / _WARM_UP)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
         loss = self._loss(patches, counts)
-        self._optimiser.zero_grad()
+        self._optimiser.forget_gradients()
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
         if math.isfinite(float(norm)):
-            self._optimiser.step()
+            self._optimiser.step(rate)
         self.steps += 1
         self._follow()
         return float(loss.detach()), rate
@@ -179,19 +178,14 @@ class Trainer:
             for mean, new in pairs:
                 mean.lerp_(new, 1 - decay)
 
-    def _new_optimiser(self) -> torch.optim.AdamW:
-        return torch.optim.AdamW(
-            self._model.parameters(),
-            lr=self._settings.learning_rate,
-            weight_decay=self._settings.weight_decay,
-        )
+    def _new_optimiser(self) -> AdamW:
+        return AdamW(self._model.parameters(), weight_decay=self._settings.weight_decay)
 
 
 @cache
 def warm_up() -> None:
-    """Make torch load what it loads on first use, over a second, before the first stroke."""
+    """Make torch set up what it sets up on first use, before the first stroke."""
     values = torch.tensor([[0.0], [1.0]])
     start = torch.zeros(2, 1), torch.zeros(2)
     fit_linear(values, torch.tensor([0, 1]), torch.ones(2), start, penalty=1.0)
-    parameter = torch.zeros(1, requires_grad=True)
-    torch.optim.AdamW([parameter]).step()
+    torch.autograd.backward(torch.zeros(1, requires_grad=True).sum())
