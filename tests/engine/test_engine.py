@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from brushfire.engine import messages as m
+from brushfire.engine import regions
 from brushfire.errors import ModelError
 from brushfire.geometry import Box
 from brushfire.networks.settings import NetworkSettings
@@ -25,20 +27,28 @@ def learned(make_engine, strokes, **settings):
     return engine, events[-1].snapshot
 
 
+def shown(events):
+    found = [e.snapshot for e in events if isinstance(e, m.ModelShown)]
+    return found[-1] if found else None
+
+
+def tiles(events):
+    return {e.tile.index for e in events if isinstance(e, m.TilePredicted)}
+
+
 def endings(events, turn):
     return [e for e in events if isinstance(e, m.TurnEnded) and e.turn == turn]
 
 
 def test_strokes_become_a_model_and_the_model_visible_tiles(make_engine, strokes):
     engine = make_engine()
-    engine.send(view(generation=5))
+    engine.send(view())
     engine.send(m.SetAnnotations(strokes.snapshot()))
     engine.send(m.Train())
     events = collect(engine, has(m.TilePredicted, 4))
     shown = next(e for e in events if isinstance(e, m.ModelShown))
     tiles = [e for e in events if isinstance(e, m.TilePredicted)]
     assert shown.annotations == strokes.revision
-    assert {e.generation for e in tiles} == {5}
     assert {e.tile.revision for e in tiles} == {shown.snapshot.revision}
     predicted = np.zeros(SHAPE, np.uint8)
     for e in tiles:
@@ -189,9 +199,10 @@ def test_other_settings_start_another_network(make_engine, strokes):
     assert first.settings != network
 
 
-def region_command(tmp_path, job=1, key="volume model"):
+def region_command(tmp_path, model, job=1, key="volume model"):
     classes = ((1, "left", "#ff0000"), (2, "right", "#00ff00"))
-    return m.PredictRegion(job, Box((1, 10, 20), (4, 90, 120)), tmp_path / "r", key, classes)
+    region = Box((1, 10, 20), (4, 90, 120))
+    return m.PredictRegion(job, model, region, tmp_path / "r", key, classes)
 
 
 def read_run(command):
@@ -206,9 +217,9 @@ def read_run(command):
 
 
 def test_a_region_is_predicted_to_disk_and_resumes(make_engine, strokes, tmp_path):
-    engine, _ = learned(make_engine, strokes)
+    engine, model = learned(make_engine, strokes)
     engine.send(m.Pause())
-    command = region_command(tmp_path)
+    command = region_command(tmp_path, model)
     engine.send(command)
     events = collect(engine, lambda es: bool(endings(es, "region")))
     assert endings(events, "region")[0].outcome == "finished"
@@ -220,33 +231,171 @@ def test_a_region_is_predicted_to_disk_and_resumes(make_engine, strokes, tmp_pat
     events = collect(engine, lambda es: bool(endings(es, "region")))
     assert next(e.done for e in events if isinstance(e, m.RegionProgress)) == 3
 
-    changed = region_command(tmp_path, key="volume other-model")
+    changed = region_command(tmp_path, model, key="volume other-model")
     done, labels = read_run(changed)
     assert done == 0
     assert not labels.any()
 
 
 def test_a_cancelled_region_says_so(make_engine, strokes, tmp_path):
-    engine, _ = learned(make_engine, strokes)
-    engine.send(region_command(tmp_path, job=1))
+    engine, model = learned(make_engine, strokes)
+    engine.send(region_command(tmp_path, model, job=1))
     engine.send(m.CancelRegion(1))
     events = collect(engine, lambda es: bool(endings(es, "region")))
     assert [(e.outcome, e.job) for e in endings(events, "region")] == [("cancelled", 1)]
 
 
-def test_a_region_needs_a_model(make_engine, tmp_path):
-    engine = make_engine()
-    engine.send(region_command(tmp_path))
-    (ended,) = endings(collect(engine, has(m.TurnEnded)), "region")
-    assert isinstance(ended.error, ModelError)
-
-
 def test_a_view_asks_only_for_what_is_not_fresh(make_engine, strokes):
     engine, snapshot = learned(make_engine, strokes)
-    engine.send(m.Pause())
+    engine.send(m.Stop())
+    collect(engine, has(m.TurnEnded))
+    newest = shown(engine.drain(10**6)) or snapshot
     fresh = frozenset({(0, 0, 0), (0, 1, 1)})
-    engine.send(m.SetView(view().view, fresh))
-    events = collect(engine, has(m.TilePredicted, 2))
-    asked = {e.tile.index for e in events if isinstance(e, m.TilePredicted)}
-    assert asked == {(0, 0, 1), (0, 1, 0)}
-    assert snapshot.classes == (1, 2)
+    engine.send(m.SetView(view().box, newest.revision, fresh, room=4))
+    assert tiles(collect(engine, has(m.TilePredicted, 2))) == {(0, 0, 1), (0, 1, 0)}
+
+
+def test_what_is_fresh_of_another_model_is_predicted_anew(make_engine, strokes):
+    engine, snapshot = learned(make_engine, strokes)
+    fresh = frozenset({(0, 0, 0), (0, 1, 1)})
+    engine.send(m.SetView(view().box, snapshot.revision + 5, fresh, room=4))
+    everything = {(0, y, x) for y in range(2) for x in range(2)}
+    assert tiles(collect(engine, lambda es: tiles(es) == everything))
+
+
+def test_learning_goes_on_while_the_view_moves_all_the_time(make_engine, strokes):
+    engine, _ = learned(make_engine, strokes)
+    began = 0
+    for number in range(400):
+        engine.send(view(z=number % SHAPE[0]))
+        began += sum(isinstance(e, m.Stepped) for e in engine.drain(100, wait=0.02))
+        if began > 3:
+            break
+    assert began > 3
+
+
+def test_streaming_goes_on_with_the_next_model_after_an_error(make_engine, strokes):
+    volume = open_volume(textured())
+    engine, first = learned(make_engine, strokes, source=volume)
+    engine.send(m.Pause())
+    collect(engine, lambda es: m.PhaseChanged("paused") in es)
+    real, broken = volume.read_padded, [True]
+
+    def read(box):
+        if broken:
+            raise OSError(5, "the disk is gone")
+        return real(box)
+
+    volume.read_padded = read
+    engine.send(view())
+    (ended,) = endings(collect(engine, has(m.TurnEnded)), "streaming")
+    assert ended.outcome == "failed"
+    broken.clear()
+    engine.send(m.Restore(first))
+    collect(engine, has(m.TilePredicted, 4))
+
+
+def test_a_tile_of_a_region_that_met_a_full_memory_is_tried_again(
+    make_engine, strokes, tmp_path, monkeypatch
+):
+    engine, model = learned(make_engine, strokes)
+    engine.send(m.Stop())
+    collect(engine, has(m.TurnEnded))
+    real, failed = regions.predict_box, []
+
+    def predict(*args):
+        if len(failed) < 2:
+            failed.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*args)
+
+    monkeypatch.setattr(regions, "predict_box", predict)
+    engine.device = "cuda"  # from where there is a way back
+    command = region_command(tmp_path, model)
+    engine.send(command)
+    (ended,) = endings(collect(engine, has(m.TurnEnded)), "region")
+    assert ended.outcome == "failed", "on the processor there is no way back"
+    assert "memory" in str(ended.error)
+    assert "Choose" in str(ended.error) or "choose" in str(ended.error)
+    engine.send(command)
+    (ended,) = endings(collect(engine, has(m.TurnEnded)), "region")
+    assert ended.outcome == "finished"
+    done, labels = read_run(command)
+    assert done == 3
+    assert labels.all()
+
+
+def test_an_error_of_any_command_leaves_the_engine_running(make_engine, strokes, monkeypatch):
+    engine, _ = learned(make_engine, strokes)
+
+    def fail(*args):
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(engine._coach._learner, "undo", fail)
+    monkeypatch.setattr(engine._regions, "cancel", fail)
+    engine.send(m.UndoModel())
+    engine.send(m.CancelRegion(3))
+    (ended,) = endings(collect(engine, lambda es: bool(endings(es, "learning"))), "learning")
+    assert "unforeseen" in str(ended.error)
+    engine.send(m.Train())
+    collect(engine, has(m.Stepped))
+    monkeypatch.undo()
+
+
+def test_an_engine_that_dies_ends_every_turn(make_engine, strokes, tmp_path, monkeypatch):
+    engine, model = learned(make_engine, strokes)
+    engine.send(region_command(tmp_path, model))
+    monkeypatch.setattr(engine, "_work", lambda: 1 / 0)
+    events = collect(engine, lambda es: bool(endings(es, "engine")))
+    assert [e.outcome for e in endings(events, "learning")] == ["cancelled"]
+    assert [e.outcome for e in endings(events, "region")] == ["cancelled"]
+    (ended,) = endings(events, "engine")
+    assert isinstance(ended.error, ZeroDivisionError)
+
+
+def test_other_learning_settings_go_on_from_the_shown_models(make_engine, strokes):
+    engine, _ = learned(make_engine, strokes)
+    strokes[3, 50:54, 100:110] = 2
+    engine.send(m.SetAnnotations(strokes.snapshot()))
+    second = collect(engine, lambda es: any(isinstance(e, m.ModelShown) and e.can_undo for e in es))
+    before = second[-1].snapshot
+    network, learning = engine._settings
+    engine.send(m.Configure(network, replace(learning, learning_rate=1e-3)))
+    events = collect(engine, has(m.HistoryChanged))
+    assert events[-1].can_undo
+    steps = [e.step for e in collect(engine, has(m.Stepped, 2)) if isinstance(e, m.Stepped)]
+    assert min(steps) > before.metrics["step"]
+    assert engine._coach._learner.history[0].revision == 1
+
+
+def test_a_stored_model_of_other_settings_is_shown_all_the_same(make_engine, strokes):
+    _, snapshot = learned(make_engine, strokes)
+    other = make_engine(network=NetworkSettings(depth=3, dilations=(1,)))
+    other.send(view())
+    other.send(m.SetAnnotations(strokes.snapshot()))
+    other.send(m.Restore(snapshot))
+    events = collect(other, has(m.TilePredicted))
+    assert not endings(events, "learning")
+    other.send(m.Train())
+    new = collect(other, has(m.ModelShown))[-1].snapshot
+    assert new.settings.depth == 3
+    assert new.revision > snapshot.revision
+
+
+def test_a_restored_model_s_held_out_strokes_never_teach(make_engine, strokes):
+    _, snapshot = learned(make_engine, strokes, seed=3)
+    other = make_engine(seed=4)
+    other.send(m.SetAnnotations(strokes.snapshot()))
+    other.send(m.Restore(snapshot))
+    collect(other, has(m.ModelShown))
+    held = {tuple(seed) for seed in snapshot.metrics["held_out_regions"]}
+    assert set(other._coach._learner._regions.seeds) == held
+
+
+def test_a_damaged_stored_model_is_forgotten_and_told(make_engine, strokes):
+    _, snapshot = learned(make_engine, strokes)
+    engine = make_engine()
+    engine.send(m.Restore(replace(snapshot, weights=snapshot.weights[:500])))
+    events = collect(engine, has(m.TurnEnded))
+    assert has(m.ModelForgotten)(events)
+    assert isinstance(events[-1].error, ModelError)

@@ -9,17 +9,17 @@ import numpy as np
 from brushfire.engine import messages as m
 from brushfire.engine.mailbox import UNREAD, Inbox, Outbox
 from brushfire.geometry import Box
-from brushfire.prediction import Tile, View
+from brushfire.prediction import Tile
 
 
-def view(generation: int) -> m.SetView:
-    return m.SetView(View(generation, Box((0, 0, 0), (1, 2, 2))))
+def view(z: int) -> m.SetView:
+    return m.SetView(Box((z, 0, 0), (z + 1, 2, 2)))
 
 
-def tile(generation: int = 1) -> m.TilePredicted:
+def tile() -> m.TilePredicted:
     box = Box((0, 0, 0), (1, 8, 8))
     labels = np.ones(box.shape, np.uint8)
-    return m.TilePredicted(generation, Tile((0, 0, 0), box, 1, labels, (1,), labels[None]))
+    return m.TilePredicted(Tile((0, 0, 0), box, 1, labels, (1,), labels[None]))
 
 
 def test_of_views_only_the_newest_waits_and_the_rest_stays_in_order() -> None:
@@ -80,3 +80,16 @@ def test_when_nobody_fetches_a_row_of_steps_shrinks_to_its_newest() -> None:
     events = outbox.drain(10**6)
     assert len(events) <= UNREAD + 2
     assert events[-2] == m.Stepped(UNREAD + 49, 0.0, 1.0)
+
+
+def test_endings_are_never_reduced() -> None:
+    outbox = Outbox(1, lambda: False)
+    for step in range(UNREAD + 5):
+        outbox.put(m.Stepped(step, 0.0, 1.0))
+    endings = [m.TurnEnded("region", "finished", job=job) for job in range(3)]
+    rows = [m.RegionProgress(job, 1, 2) for job in (7, 8, 8)]
+    for event in (*endings, *rows):
+        outbox.put(event)
+    events = outbox.drain(10**6)
+    assert [e for e in events if isinstance(e, m.TurnEnded)] == endings
+    assert events[-2:] == rows[:2]

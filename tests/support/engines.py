@@ -11,7 +11,6 @@ from brushfire.engine import messages as m
 from brushfire.geometry import Box
 from brushfire.learning.settings import LearningSettings
 from brushfire.networks.settings import NetworkSettings
-from brushfire.prediction import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +44,8 @@ def paint_strokes(store: LabelStore) -> None:
                 store[z, y : y + 3, x : x + 5] = truth()[z, y : y + 3, x : x + 5]
 
 
-def view(generation: int = 1, z: int = 0) -> m.SetView:
-    return m.SetView(View(generation, Box((z, 0, 0), (z + 1, *SHAPE[1:]))))
+def view(z: int = 0) -> m.SetView:
+    return m.SetView(Box((z, 0, 0), (z + 1, *SHAPE[1:])))
 
 
 def collect(

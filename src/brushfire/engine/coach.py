@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from brushfire.engine.messages import (
     Evaluated,
     Event,
+    HistoryChanged,
     ModelForgotten,
     ModelShown,
     Phase,
@@ -17,7 +18,7 @@ from brushfire.engine.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.engine.messages import Outcome
@@ -47,8 +48,6 @@ class Coach:
 
     def __init__(self, make_learner: Callable[[], Learner], emit: Callable[[Event], None]) -> None:
         self.phase: Phase = "idle"
-        self.visible_seconds = 0.0
-        """What the visible tiles of one model cost; set by the engine."""
         self._make = make_learner
         self._emit = emit
         self._learner: Learner | None = None
@@ -98,12 +97,23 @@ class Coach:
         self._learner = None
         self._emit(ModelForgotten())
 
-    def replace(self, make_learner: Callable[[], Learner]) -> None:
-        """Use other settings from now on; a learning turn goes on with a new learner."""
-        learning = self.phase not in ("idle", "paused")
+    def replace(self, make_learner: Callable[[], Learner], *, keep_models: bool) -> None:
+        """Use another learner from now on; a learning turn goes on with it.
+
+        Parameters
+        ----------
+        make_learner : callable
+            As in the constructor.
+        keep_models : bool
+            Whether it goes on from the models of the learner before, or from random weights.
+        """
+        models = self._learner.history if keep_models and self._learner else ()
         self._make, self._learner = make_learner, None
         self._fit_due = True
-        if learning:
+        if models:
+            self._learner = self._new_learner(models)
+        self._emit(HistoryChanged(len(models) > 1))
+        if self.working or self.phase == "waiting":
             self._enter("waiting")
             self._take_up_strokes()
 
@@ -113,7 +123,7 @@ class Coach:
 
     def restore(self, snapshot: ModelSnapshot) -> None:
         """Go on from a stored model."""
-        self._ensure().restore(snapshot)
+        self._learner = self._new_learner((snapshot,))
 
     def shrink(self) -> bool:
         """Halve the work of a step after running out of memory; False where it cannot be less."""
@@ -122,18 +132,25 @@ class Coach:
     def shown(self, snapshot: ModelSnapshot, mean: float | None = None) -> None:
         """Say which model is shown now."""
         can_undo = self._learner.can_undo if self._learner else False
-        self._emit(ModelShown(snapshot, mean, can_undo, self._seen))
+        seen = snapshot.metrics.get("annotations", 0)
+        self._emit(ModelShown(snapshot, mean, can_undo, seen))
 
     # -- work --------------------------------------------------------------------------------
 
-    def work(self) -> ModelSnapshot | None:
-        """Do one piece of work; return a model that is to be shown from now on, if any."""
+    def work(self, visible_seconds: float = 0.0) -> ModelSnapshot | None:
+        """Do one piece of work; return a model that is to be shown from now on, if any.
+
+        Parameters
+        ----------
+        visible_seconds : float
+            What the visible tiles of the shown model have cost.
+        """
         learner = self._ensure()
         now = time.monotonic()
         if self._fit_due and now >= self._next_fit_at:
             self._enter("fitting")
-            self._fit_due = False
             learner.fit()
+            self._fit_due = False
             proposed = self._propose(learner)
             # Somebody who paints on and on must not keep the network from learning.
             ended = time.monotonic()
@@ -143,7 +160,7 @@ class Coach:
         report = learner.step()
         self._emit(Stepped(report.step, report.loss, self._rate.tick()))
         # Predicting what is visible must not take more than half of the time.
-        if time.monotonic() - self._proposed_at >= max(PROPOSE_SECONDS, 2 * self.visible_seconds):
+        if time.monotonic() - self._proposed_at >= max(PROPOSE_SECONDS, 2 * visible_seconds):
             return self._propose(learner)
         return None
 
@@ -152,13 +169,9 @@ class Coach:
         self._proposed_at = time.monotonic()
         self._rate.skip()
         dice = {c: d for c, d in proposal.evaluation.dice.items() if d is not None}
-        shown = proposal.shown.mean if proposal.shown else None
-        self._emit(
-            Evaluated(learner.step_count, dice, proposal.evaluation.mean, shown, proposal.accepted)
-        )
-        if proposal.snapshot is None or not proposal.accepted:
-            return None
-        self.shown(proposal.snapshot, proposal.evaluation.mean)
+        self._emit(Evaluated(learner.step_count, dice))
+        if proposal.snapshot is not None:
+            self.shown(proposal.snapshot, proposal.evaluation.mean)
         return proposal.snapshot
 
     def _take_up_strokes(self) -> None:
@@ -177,12 +190,19 @@ class Coach:
 
     def _ensure(self) -> Learner:
         if self._learner is None:
-            self._learner = self._make()
-            self._seen = 0
-            if self._newest is not None:
-                self._learner.set_annotations(self._newest)
-                self._seen = self._newest.revision
+            self._learner = self._new_learner(())
         return self._learner
+
+    def _new_learner(self, models: Sequence[ModelSnapshot]) -> Learner:
+        learner = self._make()
+        # Models before strokes: they name the strokes that they have never seen.
+        if models:
+            learner.restore(models)
+        self._seen = 0
+        if self._newest is not None:
+            learner.set_annotations(self._newest)
+            self._seen = self._newest.revision
+        return learner
 
     def _enter(self, phase: Phase, message: str = "") -> None:
         if (phase, message) != (self.phase, self._message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 
 import torch
 
@@ -54,7 +55,10 @@ def set_up_thread() -> None:
     torch.set_num_threads(max(1, cores() - 1))
     if sys.platform == "linux":
         # On Linux a thread has a priority of its own; its OpenMP workers inherit it.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        # A process that already stands back further may not come forward, and need not.
+        rank = max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), rank)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

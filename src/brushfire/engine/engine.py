@@ -12,7 +12,8 @@ from brushfire.engine.device import choose_device, free_memory, is_out_of_memory
 from brushfire.engine.mailbox import Inbox, Outbox
 from brushfire.engine.regions import Regions
 from brushfire.engine.streaming import Streamer
-from brushfire.errors import ModelError
+from brushfire.engine.turns import Turns, Work
+from brushfire.errors import SettingsError
 from brushfire.geometry import Grid
 from brushfire.learning.learner import Learner
 
@@ -26,14 +27,11 @@ if TYPE_CHECKING:
 
 Turn = Literal["learning", "region", "streaming"]
 
-URGENT_SECONDS = 1.0
-"""After a move or a new model, visible tiles go before anything else for this long."""
+SHARES: dict[Work, float] = {"learning": 3, "visible": 3, "region": 1, "beyond": 1}
+"""How the time is divided between kinds of work that all have something to do."""
 
-VISIBLE_SHARE = 0.5
-"""Share of the time for visible tiles while learning goes on."""
-
-BEYOND_SHARE = 0.25
-"""Share of the time for tiles out of sight and whole regions while learning goes on."""
+VISIBLE_AHEAD = 1.0
+"""Visible tiles go before their turn until they are this many seconds ahead of the others."""
 
 OUTBOX_BYTES = 64 * 2**20
 
@@ -42,7 +40,7 @@ class Engine:
     """Learns from strokes and predicts tiles of one volume, in a thread of its own.
 
     The order of work: stop, then commands, then visible tiles, then a training step, then the
-    rest. Where two of these have work all the time they share it, so that none starves.
+    rest. Where two of these have work all the time they share it (`SHARES`), so that none starves.
 
     Parameters
     ----------
@@ -81,12 +79,10 @@ class Engine:
         self._emit: Callable[[m.Event], None] = emit
         self._coach = Coach(self._make_learner, emit)
         self._streamer = Streamer(volume, Grid(volume.shape, (1, tile, tile)), emit)
-        self._regions = Regions(volume, emit)
+        self._regions = Regions(volume, self.device, emit)
+        self._turns = Turns({kind: share / max(SHARES.values()) for kind, share in SHARES.items()})
         self._shown: ModelSnapshot | None = None
         self._newest_revision = revision
-        self._owed = 0.0
-        self._urgent_until = 0.0
-        self._beyond_wanted = True
         self._thread = threading.Thread(target=self._run, name="brushfire-engine", daemon=True)
 
     # -- called by the session ---------------------------------------------------------------
@@ -113,77 +109,75 @@ class Engine:
     # -- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
+        failure: Exception | None = None
         try:
             set_up_thread()
             self._emit(m.DeviceChosen(self.device))
             while not self._inbox.urgent:
-                for command in self._inbox.take(wait=0 if self._has_work() else None):
+                for command in self._inbox.take(wait=0 if self._able() else None):
                     self._obey(command)
                 if not self._inbox.urgent:
                     self._work()
-            self._coach.stop("cancelled")
-            self._regions.cancel_all()
         except Exception as error:  # noqa: BLE001 - the terminal event carries it to the session
-            self._emit(m.TurnEnded("engine", "failed", error))
-        else:
-            self._emit(m.TurnEnded("engine", "finished"))
+            failure = error
+        self._coach.stop("cancelled")
+        self._regions.cancel_all()
+        self._emit(m.TurnEnded("engine", "failed" if failure else "finished", failure))
 
-    def _has_work(self) -> bool:
-        return (
-            self._coach.working
-            or self._streamer.wants_visible
-            or self._regions.busy
-            or (self._beyond_wanted and self._streamer.model is not None)
-        )
+    def _able(self) -> list[Work]:
+        """Return the kinds of work that there are now."""
+        able: list[Work] = []
+        if self._streamer.wants_visible:
+            able.append("visible")
+        if self._coach.working:
+            able.append("learning")
+        if self._regions.busy:
+            able.append("region")
+        elif not self._streamer.wants_visible and self._streamer.wants_beyond:
+            able.append("beyond")
+        return able
 
     def _work(self) -> None:
-        learning = self._coach.working
-        if learning and self._owed > 0:
-            self._learn()
-        elif self._streamer.wants_visible:
-            began = time.monotonic()
-            self._guard("streaming", self._streamer.predict_visible)
-            if began > self._urgent_until:
-                self._owe(began, VISIBLE_SHARE)
-        elif self._regions.busy or (self._beyond_wanted and self._streamer.model is not None):
-            began = time.monotonic()
-            if self._regions.busy:
+        able = self._able()
+        if not able:
+            return
+        kind = self._turns.choose(able, first="visible", ahead=VISIBLE_AHEAD)
+        began = time.monotonic()
+        match kind:
+            case "visible":
+                self._guard("streaming", self._streamer.predict_visible)
+            case "learning":
+                self._guard("learning", self._learn)
+            case "region":
                 self._guard("region", self._regions.work)
-            else:
-                self._guard("streaming", self._predict_beyond)
-            self._owe(began, BEYOND_SHARE)
-        elif learning:
-            self._learn()
+            case "beyond":
+                self._guard("streaming", self._streamer.predict_beyond)
+        self._turns.charge(kind, time.monotonic() - began)
 
     def _learn(self) -> None:
-        began = time.monotonic()
-        self._coach.visible_seconds = self._streamer.visible_seconds
-        self._guard("learning", self._learn_once)
-        self._owed = max(0.0, self._owed - (time.monotonic() - began))
-
-    def _learn_once(self) -> None:
-        snapshot = self._coach.work()
+        snapshot = self._coach.work(self._streamer.visible_seconds)
         if snapshot is not None:
             self._show(snapshot)
-
-    def _predict_beyond(self) -> None:
-        self._beyond_wanted = self._streamer.predict_beyond()
-
-    def _owe(self, began: float, share: float) -> None:
-        if self._coach.working:
-            self._owed += (time.monotonic() - began) * (1 - share) / share
 
     # -- commands ----------------------------------------------------------------------------
 
     def _obey(self, command: m.Command) -> None:
         match command:
+            case m.SetView():
+                self._guard("streaming", lambda: self._streamer.set_view(command))
+            case m.PredictRegion():
+                self._guard("region", lambda: self._regions.add(command))
+            case m.CancelRegion(job):
+                self._guard("region", lambda: self._regions.cancel(job))
+            case _:
+                self._guard("learning", lambda: self._obey_about_learning(command))
+
+    def _obey_about_learning(self, command: m.Command) -> None:
+        match command:
             case m.SetAnnotations(snapshot):
-                self._guard("learning", lambda: self._coach.set_annotations(snapshot))
-            case m.SetView(view, fresh):
-                self._streamer.set_view(view, fresh)
-                self._make_urgent()
+                self._coach.set_annotations(snapshot)
             case m.Train():
-                self._guard("learning", self._coach.train)
+                self._coach.train()
             case m.Pause():
                 self._coach.pause()
             case m.Stop():
@@ -194,53 +188,37 @@ class Engine:
             case m.UndoModel():
                 self._undo()
             case m.Restore(snapshot=model):
-                self._guard("learning", lambda: self._restore(model))
+                self._restore(model)
             case m.Configure(network, learning):
+                same = network == self._settings[0]
                 self._settings = (network, learning)
-                self._guard("learning", lambda: self._coach.replace(self._make_learner))
-            case m.PredictRegion():
-                self._add_region(command)
-            case m.CancelRegion(job):
-                self._regions.cancel(job)
-            case _:
-                pass
+                self._coach.replace(self._make_learner, keep_models=same)
 
     def _restore(self, snapshot: ModelSnapshot) -> None:
-        self._coach.restore(snapshot)
+        """Show a stored model; go on from it where the settings are still those it has."""
+        try:
+            self._show(snapshot)
+            if snapshot.settings == self._settings[0]:
+                self._coach.restore(snapshot)
+        except Exception:
+            self._show(None)
+            self._emit(m.ModelForgotten())
+            raise
         self._coach.shown(snapshot, snapshot.metrics.get("mean_dice"))
-        self._show(snapshot)
 
     def _undo(self) -> None:
         snapshot = self._coach.undo()
         if snapshot is None:
             self._emit(m.Told("info", "There is no earlier model to go back to."))
         else:
-            self._coach.shown(snapshot, snapshot.metrics.get("mean_dice"))
             self._show(snapshot)
-
-    def _add_region(self, command: m.PredictRegion) -> None:
-        model = self._streamer.model
-        if model is None:
-            error = ModelError(
-                "A region is predicted with the model that is shown.",
-                got="no model",
-                do="Start learning, and export once the first prediction is there.",
-            )
-            self._emit(m.TurnEnded("region", "failed", error, command.job))
-        else:
-            self._regions.add(command, model)
+            self._coach.shown(snapshot, snapshot.metrics.get("mean_dice"))
 
     def _show(self, snapshot: ModelSnapshot | None) -> None:
+        self._streamer.set_model(snapshot, self.device)
         self._shown = snapshot
         if snapshot is not None:
             self._newest_revision = max(self._newest_revision, snapshot.revision)
-        self._streamer.set_model(snapshot, self.device)
-        self._make_urgent()
-
-    def _make_urgent(self) -> None:
-        self._beyond_wanted = True
-        self._owed = 0.0
-        self._urgent_until = time.monotonic() + URGENT_SECONDS
 
     def _make_learner(self) -> Learner:
         network, learning = self._settings
@@ -260,8 +238,13 @@ class Engine:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - the turn's terminal event carries it
-            if not (is_out_of_memory(error) and self._relieve(turn)):
-                self._fail(turn, error)
+            try:
+                if is_out_of_memory(error) and self._relieve(turn):
+                    return
+            except Exception as another:  # noqa: BLE001 - making room may fail as well
+                another.__context__ = error
+                error = another
+            self._fail(turn, _told(error))
 
     def _fail(self, turn: Turn, error: Exception) -> None:
         if turn == "learning":
@@ -272,7 +255,6 @@ class Engine:
             self._regions.fail(error)
         else:
             self._streamer.give_up()
-            self._beyond_wanted = False
             self._emit(m.TurnEnded("streaming", "failed", error))
 
     def _relieve(self, turn: Turn) -> bool:
@@ -287,9 +269,21 @@ class Engine:
             return False
         why = f"Memory ran out on {self.device}. The processor takes over; nothing was lost."
         self.device = "cpu"
-        self._coach.replace(self._make_learner)
-        if self._shown is not None:
-            self._coach.restore(self._shown)
-            self._streamer.set_model(self._shown, self.device)
+        self._regions.move(self.device)
+        self._streamer.set_model(self._shown, self.device)
+        self._coach.replace(self._make_learner, keep_models=True)
         self._emit(m.DeviceChosen("cpu", why))
         return True
+
+
+def _told(error: Exception) -> Exception:
+    """Return ``error`` as a sentence where it says that there is no memory left."""
+    if not is_out_of_memory(error):
+        return error
+    told = SettingsError(
+        "A step and a tile fit into the memory that is free.",
+        got=str(error) or type(error).__name__,
+        do="Close other programs or choose a smaller network, then start again.",
+    )
+    told.__cause__ = error
+    return told

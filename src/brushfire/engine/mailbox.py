@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from brushfire.engine.messages import (
     Command,
     Event,
+    RegionProgress,
     SetAnnotations,
     SetView,
     Shutdown,
+    Stepped,
     TilePredicted,
 )
 
@@ -58,11 +60,6 @@ class Inbox:
         """Whether shutdown was asked for: whatever runs should end now."""
         return self._urgent
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a command waits."""
-        return bool(self._commands)
-
 
 class Outbox:
     """Events in order, with a bound on the bytes of tiles that nobody has fetched yet.
@@ -89,7 +86,7 @@ class Outbox:
                 while self._nbytes > self._budget and not self._give_up():
                     self._changed.wait(0.05)
                 self._nbytes += event.tile.nbytes
-            elif len(self._events) > UNREAD and type(event) is type(self._events[-1]):
+            elif len(self._events) > UNREAD and _replaces(event, self._events[-1]):
                 # Nobody has been fetching for long: of a row of alike only the newest matters.
                 self._events.pop()
             self._events.append(event)
@@ -104,3 +101,10 @@ class Outbox:
             self._nbytes -= sum(e.tile.nbytes for e in events if isinstance(e, TilePredicted))
             self._changed.notify_all()
             return events
+
+
+def _replaces(event: Event, before: Event) -> bool:
+    """Whether ``event`` says all that ``before`` did."""
+    if isinstance(event, RegionProgress) and isinstance(before, RegionProgress):
+        return event.job == before.job
+    return isinstance(event, Stepped) and isinstance(before, Stepped)

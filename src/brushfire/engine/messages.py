@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
-    from brushfire.prediction import Tile, View
+    from brushfire.prediction import Tile
 
 Phase = Literal["idle", "waiting", "fitting", "training", "paused"]
 Outcome = Literal["finished", "cancelled", "failed"]
@@ -32,10 +32,24 @@ class SetAnnotations(Command):
 
 @dataclass(frozen=True, slots=True)
 class SetView(Command):
-    """Predict here first. ``fresh`` are the tiles around that the shown model already made."""
+    """Predict here first.
 
-    view: View
+    Parameters
+    ----------
+    box : Box
+        The visible voxels at level 0, one voxel thick along the axis that is sliced.
+    revision : int
+        The model that the sender shows; 0 for none.
+    fresh : frozenset of tuple of int
+        Tiles of that model that the sender has.
+    room : int
+        How many tiles the sender can hold.
+    """
+
+    box: Box
+    revision: int = 0
     fresh: frozenset[Triple] = frozenset()
+    room: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +94,10 @@ class Configure(Command):
 
 @dataclass(frozen=True, slots=True)
 class PredictRegion(Command):
-    """Predict a whole region with the model shown now, into ``folder``; may resume there."""
+    """Predict a whole region with ``model`` into ``folder``; may resume there."""
 
     job: int
+    model: ModelSnapshot
     region: Box
     folder: Path
     key: str
@@ -124,13 +139,10 @@ class Stepped(Event):
 
 @dataclass(frozen=True, slots=True)
 class Evaluated(Event):
-    """A candidate was measured on the held-out strokes; ``accepted`` says whether it is shown."""
+    """A candidate was measured on the held-out strokes: the Dice of each class that has any."""
 
     step: int
     dice: dict[int, float]
-    mean: float | None
-    shown_mean: float | None
-    accepted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +159,21 @@ class ModelShown(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryChanged(Event):
+    """Whether there is a model to go back to."""
+
+    can_undo: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ModelForgotten(Event):
     """There is no model any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class TilePredicted(Event):
-    """One tile for the view of ``generation``."""
+    """One tile; its revision says which model made it."""
 
-    generation: int
     tile: Tile
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from brushfire.engine.messages import Event, PredictRegion, RegionProgress, TurnEnded
+from brushfire.networks.model import SegmentationModel
 from brushfire.prediction.run import RegionRun
 from brushfire.prediction.tile import labels_of, predict_box
 
@@ -15,99 +17,140 @@ if TYPE_CHECKING:
 
     from brushfire.engine.messages import Outcome
     from brushfire.geometry import Box, Triple
-    from brushfire.networks.model import SegmentationModel
     from brushfire.volumes import Volume
 
 _REPORT_SECONDS = 0.2
 
 
 class Regions:
-    """Region runs in the order in which they were asked for.
-
-    Each keeps the model it was started with, so that one mask never mixes two models.
+    """Region runs in the order in which they were asked for, each with the model it names.
 
     Parameters
     ----------
     volume : Volume
         Where to read.
+    device : str
+        Where to predict.
     emit : callable
         Takes each event.
     """
 
-    def __init__(self, volume: Volume, emit: Callable[[Event], None]) -> None:
+    def __init__(self, volume: Volume, device: str, emit: Callable[[Event], None]) -> None:
         self._volume = volume
+        self._device = device
         self._emit = emit
-        self._waiting: deque[tuple[PredictRegion, SegmentationModel]] = deque()
-        self._current: PredictRegion | None = None
-        self._model: SegmentationModel | None = None
-        self._run: RegionRun | None = None
-        self._pending: Iterator[tuple[Triple, Box]] = iter(())
-        self._reported = 0.0
+        self._waiting: deque[PredictRegion] = deque()
+        self._current: _Run | None = None
+        self._starting: PredictRegion | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a region is unfinished."""
         return self._current is not None or bool(self._waiting)
 
-    def add(self, command: PredictRegion, model: SegmentationModel) -> None:
-        """Queue a region for the model shown now."""
-        self._waiting.append((command, model))
+    def add(self, command: PredictRegion) -> None:
+        """Queue a region."""
+        self._waiting.append(command)
 
     def work(self) -> None:
-        """Predict the next tile, or begin or end a run."""
+        """Begin a run, predict its next tile, or end it; may be called again after a failure."""
         if self._current is None:
-            self._current, self._model = self._waiting.popleft()
-            self._begin(self._current)
-        assert self._run is not None
-        assert self._model is not None
-        item = next(self._pending, None)
-        if item is None:
+            self._starting = self._waiting.popleft()
+            self._current = _Run(self._starting, self._volume, self._device)
+            self._starting = None
+        elif self._current.step():
             self._end("finished")
             return
-        index, box = item
-        probabilities = predict_box(self._model, self._volume, box)
-        self._run.write(index, labels_of(probabilities, self._model.classes))
-        if time.monotonic() - self._reported > _REPORT_SECONDS:
-            self._report()
+        if time.monotonic() - self._current.reported > _REPORT_SECONDS:
+            self._report(self._current)
+
+    def move(self, device: str) -> None:
+        """Predict on another device from now on."""
+        self._device = device
+        if self._current is not None:
+            self._current.move(device)
+        elif self._starting is not None:
+            self._waiting.appendleft(self._starting)
+            self._starting = None
 
     def cancel(self, job: int) -> None:
         """End the run of ``job``, waiting or under way."""
-        for entry in [e for e in self._waiting if e[0].job == job]:
-            self._waiting.remove(entry)
+        for command in [c for c in self._waiting if c.job == job]:
+            self._waiting.remove(command)
             self._emit(TurnEnded("region", "cancelled", job=job))
         if self._current is not None and self._current.job == job:
             self._end("cancelled")
 
     def cancel_all(self) -> None:
         """End every run."""
-        jobs = [command.job for command, _ in self._waiting]
+        jobs = [command.job for command in self._waiting]
         for job in jobs + ([self._current.job] if self._current else []):
             self.cancel(job)
 
     def fail(self, error: Exception) -> None:
-        """End the current run with ``error``."""
+        """End the run that met ``error``."""
         self._end("failed", error)
 
-    def _begin(self, command: PredictRegion) -> None:
-        self._run = RegionRun(
+    def _end(self, outcome: Outcome, error: Exception | None = None) -> None:
+        run, starting = self._current, self._starting
+        self._current = self._starting = None
+        if run is not None:
+            self._report(run)
+            # What closing could still tell is told when the files are opened to be written out.
+            with suppress(OSError):
+                run.close()
+            self._emit(TurnEnded("region", outcome, error, run.job))
+        elif starting is not None:
+            self._emit(TurnEnded("region", outcome, error, starting.job))
+
+    def _report(self, run: _Run) -> None:
+        run.reported = time.monotonic()
+        self._emit(RegionProgress(run.job, run.done, run.total))
+
+
+class _Run:
+    """The run under way: its files, its model, and the tile it is at."""
+
+    def __init__(self, command: PredictRegion, volume: Volume, device: str) -> None:
+        self.job = command.job
+        self.reported = float("-inf")
+        self._snapshot = command.model
+        self._volume = volume
+        self._model = SegmentationModel.from_snapshot(command.model, device)
+        self._files = RegionRun(
             command.folder,
             command.region,
             key=command.key,
-            voxel_size=self._volume.voxel_size,
+            voxel_size=volume.voxel_size,
             classes=command.classes,
         )
-        self._pending = self._run.pending()
-        self._report()
+        self._pending: Iterator[tuple[Triple, Box]] = self._files.pending()
+        self._item: tuple[Triple, Box] | None = None
 
-    def _end(self, outcome: Outcome, error: Exception | None = None) -> None:
-        job = self._current.job if self._current else None
-        if self._run is not None:
-            self._report()
-            self._run.close()
-        self._current, self._run, self._model, self._pending = None, None, None, iter(())
-        self._emit(TurnEnded("region", outcome, error, job))
+    @property
+    def done(self) -> int:
+        return self._files.done
 
-    def _report(self) -> None:
-        if self._run is not None and self._current is not None:
-            self._reported = time.monotonic()
-            self._emit(RegionProgress(self._current.job, self._run.done, self._run.total))
+    @property
+    def total(self) -> int:
+        return self._files.total
+
+    def step(self) -> bool:
+        """Predict and store a tile; True when there is none left."""
+        # A tile that failed is tried again: it leaves the list once it is on disk.
+        if self._item is None:
+            self._item = next(self._pending, None)
+        if self._item is None:
+            assert self.done == self.total
+            return True
+        index, box = self._item
+        probabilities = predict_box(self._model, self._volume, box)
+        self._files.write(index, labels_of(probabilities, self._model.classes))
+        self._item = None
+        return False
+
+    def move(self, device: str) -> None:
+        self._model = SegmentationModel.from_snapshot(self._snapshot, device)
+
+    def close(self) -> None:
+        self._files.close()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from brushfire.engine.messages import Event, TilePredicted
 from brushfire.networks.model import SegmentationModel
-from brushfire.prediction import TilePlan, View
+from brushfire.prediction import TilePlan
 from brushfire.prediction.tile import predict_tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from brushfire.engine.messages import SetView
     from brushfire.geometry import Grid, Triple
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.volumes import Volume
@@ -33,33 +34,37 @@ class Streamer:
 
     def __init__(self, volume: Volume, grid: Grid, emit: Callable[[Event], None]) -> None:
         self.visible_seconds = 0.0
-        """Time that the visible tiles of the model shown now have taken so far."""
+        """Time that the visible tiles of this model and view have taken so far."""
         self._volume = volume
         self._grid = grid
         self._emit = emit
         self._model: SegmentationModel | None = None
         self._revision = 0
+        self._asked: SetView | None = None
         self._plan: TilePlan | None = None
         self._made: set[Triple] = set()
-
-    @property
-    def model(self) -> SegmentationModel | None:
-        """The model that predicts, if there is one."""
-        return self._model
 
     @property
     def wants_visible(self) -> bool:
         """Whether a visible tile is missing or stale."""
         return self._model is not None and self._plan is not None and self._plan.visible_left > 0
 
-    def set_view(self, view: View, fresh: frozenset[Triple]) -> None:
-        """Plan for another view. ``fresh`` tiles are at hand, so that they are not made again."""
-        self._made = set(fresh)
-        self._plan = TilePlan(self._grid, view, self._made)
+    @property
+    def wants_beyond(self) -> bool:
+        """Whether a tile out of sight may be missing or stale."""
+        return self._model is not None and self._plan is not None and self._plan.beyond_left
+
+    def set_view(self, asked: SetView) -> None:
+        """Plan for another view."""
+        self._asked = asked
+        if asked.revision == self._revision:
+            # The sender knows better than we do: it may have dropped some that we made. Of a
+            # sender that has not heard of this model yet, nothing is fresh but what we made.
+            self._made = set(asked.fresh)
+        self._replan()
 
     def set_model(self, snapshot: ModelSnapshot | None, device: str) -> None:
         """Predict with another model: every tile of the view is wanted again."""
-        self.visible_seconds = 0.0
         self._made = set()
         self._revision = snapshot.revision if snapshot else 0
         self._model = SegmentationModel.from_snapshot(snapshot, device) if snapshot else None
@@ -73,24 +78,26 @@ class Streamer:
             self._predict(index)
             self.visible_seconds += time.monotonic() - began
 
-    def predict_beyond(self) -> bool:
-        """Predict the next tile that is out of sight; False when none is wanted."""
-        index = self._plan.next_beyond() if self._plan and self._model else None
-        if index is None:
-            return False
-        self._predict(index)
-        return True
+    def predict_beyond(self) -> None:
+        """Predict the next tile that is out of sight, if one is wanted."""
+        index = self._plan.next_beyond() if self._plan else None
+        if index is not None:
+            self._predict(index)
 
     def give_up(self) -> None:
-        """Drop the plan after an error; the next view or model makes a new one."""
+        """Predict nothing more until the view or the model changes."""
         self._plan = None
 
     def _replan(self) -> None:
-        if self._plan is not None:
-            self._plan = TilePlan(self._grid, self._plan.view, self._made)
+        self.visible_seconds = 0.0
+        self._plan = None
+        if self._asked is not None:
+            self._plan = TilePlan(
+                self._grid, self._asked.box, frozenset(self._made), room=self._asked.room
+            )
 
     def _predict(self, index: Triple) -> None:
         assert self._model is not None
-        assert self._plan is not None
         tile = predict_tile(self._model, self._volume, index, self._grid.box(index), self._revision)
-        self._emit(TilePredicted(self._plan.view.generation, tile))
+        self._made.add(index)
+        self._emit(TilePredicted(tile))

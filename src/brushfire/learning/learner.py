@@ -23,6 +23,8 @@ from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import SegmentationModel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.probe import Site
     from brushfire.learning.sampler import Block
@@ -87,6 +89,8 @@ class Learner:
         self._fit_pixels, self._score_pixels = _FIT_PIXELS, _SCORE_PIXELS
         self._changed: tuple[int, ...] = ()
         self._fresh = False
+        self._given = self._fitted = 0
+        self._steps = 0
         self._revision = revision
         self._history: list[ModelSnapshot] = []
         self._shown_model: SegmentationModel | None = None
@@ -97,8 +101,13 @@ class Learner:
 
     @property
     def step_count(self) -> int:
-        """Gradient steps since the start, the last reset or the last restored model."""
-        return 0 if self._trainer is None else self._trainer.steps
+        """Gradient steps so far, those that a restored model had behind it included."""
+        return self._steps
+
+    @property
+    def history(self) -> tuple[ModelSnapshot, ...]:
+        """The accepted models that can be gone back to, the shown one last."""
+        return tuple(self._history)
 
     @property
     def shown(self) -> ModelSnapshot | None:
@@ -138,6 +147,7 @@ class Learner:
                 got=snapshot.shape,
                 do="Paint on this volume, or open the one that the labels belong to.",
             )
+        self._given = snapshot.revision
         changed = self._regions.update(snapshot)
         if changed:
             self._changed = changed
@@ -161,6 +171,7 @@ class Learner:
             If learning is not possible yet, see `ready`.
         """
         trainer = self._ready_trainer()
+        self._fitted = self._given
         if trainer.trained:
             sites = self._sites(held=False, budget=self._fit_pixels)
             trainer.refit(self._cache, sites)
@@ -194,7 +205,8 @@ class Learner:
             self._batch, self._patch, margin=trainer.margin, turn=self._learning.augment
         )
         loss, rate = trainer.step(patches, self._regions.counts(held=False))
-        return StepReport(trainer.steps, loss, rate, time.perf_counter() - started)
+        self._steps += 1
+        return StepReport(self._steps, loss, rate, time.perf_counter() - started)
 
     def evaluate(self) -> Evaluation:
         """Return how the averaged weights do on the held-out strokes.
@@ -222,7 +234,7 @@ class Learner:
             If learning is not possible yet, see `ready`.
         """
         model = self._ready_trainer().average
-        evaluation = self._evaluate(model)
+        evaluation = self.evaluate()
         shown = self._evaluate_shown()
         accepted = True
         if shown is not None and self._shown_model is not None and shown.mean is not None:
@@ -230,8 +242,8 @@ class Learner:
             same = self._shown_model.classes == model.classes
             accepted = not same or (evaluation.mean or 0.0) >= shown.mean - slack
         if not accepted:
-            return Proposal(False, None, evaluation, shown)
-        return Proposal(True, self._accept(model, evaluation), evaluation, shown)
+            return Proposal(None, evaluation, shown)
+        return Proposal(self._accept(model, evaluation), evaluation, shown)
 
     def _evaluate_shown(self) -> Evaluation | None:
         """Return how the shown model does; computed again only when strokes changed."""
@@ -248,6 +260,7 @@ class Learner:
         model.halo = measure_halo(model, self._halo_blocks(), core=_HALO_CORE)
         metrics = {
             "step": self.step_count,
+            "annotations": self._fitted,
             "dice": {str(value): dice for value, dice in evaluation.dice.items()},
             "mean_dice": evaluation.mean,
             "held_out_voxels": evaluation.voxels,
@@ -304,22 +317,20 @@ class Learner:
         self._load(self._history[-1])
         return self._history[-1]
 
-    def reset(self) -> None:
-        """Forget all models and steps; the strokes stay."""
-        self._trainer = None
-        self._history = []
-        self._shown_model = self._shown_score = None
-        self._rng = np.random.default_rng([self._seed, self._revision])
-        self._sampler = PatchSampler(self._cache, self._regions, self._volume.shape, self._rng)
+    def restore(self, models: Sequence[ModelSnapshot]) -> None:
+        """Show and train on from a saved model, before the first strokes are given.
 
-    def restore(self, snapshot: ModelSnapshot) -> None:
-        """Show and train on from a saved model.
+        Parameters
+        ----------
+        models : sequence of ModelSnapshot
+            The one to go on from last, after those that can be gone back to.
 
         Raises
         ------
         ModelError
             If it was made for other settings or channels, or is damaged.
         """
+        snapshot = models[-1]
         if snapshot.settings != self._network or snapshot.channels != len(self._volume.channels):
             raise ModelError(
                 "A model continues with the network settings and channels it was made with.",
@@ -327,8 +338,9 @@ class Learner:
                 do="Choose those settings, or reset learning.",
             )
         self._load(snapshot)
-        self._revision = max(self._revision, snapshot.revision)
-        self._history.append(snapshot)
+        self._revision = max(self._revision, *(model.revision for model in models))
+        self._steps = int(snapshot.metrics.get("step", 0))
+        self._history = list(models)
         self._regions.adopt(snapshot.metrics.get("held_out_regions", ()))
 
     def _load(self, snapshot: ModelSnapshot) -> None:

@@ -44,17 +44,14 @@ class Proposal:
 
     Parameters
     ----------
-    accepted : bool
-        Whether ``snapshot`` is now the shown model.
     snapshot : ModelSnapshot or None
-        The accepted model.
+        The model that is shown from now on; None where the newest weights are worse.
     evaluation : Evaluation
         Of the newest weights.
     shown : Evaluation or None
         Of the model shown before, on the same strokes.
     """
 
-    accepted: bool
     snapshot: ModelSnapshot | None
     evaluation: Evaluation
     shown: Evaluation | None

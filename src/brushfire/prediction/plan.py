@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brushfire.geometry import Box, Grid, Triple, triple
@@ -14,27 +13,6 @@ NEIGHBOURS = 2
 """How many slices before and behind the shown one are predicted ahead."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the user looks at.
-
-    Parameters
-    ----------
-    generation : int
-        Grows with every move; an answer for an older generation may be out of sight.
-    box : Box
-        The visible voxels at level 0, one voxel thick along the axis that is sliced.
-    """
-
-    generation: int
-    box: Box
-
-    @property
-    def sliced_axis(self) -> int:
-        """The axis along which the view is thinnest: 0, 1 or 2."""
-        return min(range(3), key=lambda axis: self.box.shape[axis])
-
-
 class TilePlan:
     """The tiles around one view in the order in which they are wanted, each handed out once.
 
@@ -42,19 +20,31 @@ class TilePlan:
     ----------
     grid : Grid
         The tiles of the whole volume.
-    view : View
-        What is visible.
-    fresh : set of tuple of int
+    view : Box
+        The visible voxels at level 0, one voxel thick along the axis that is sliced.
+    fresh : frozenset of tuple of int
         Grid indices that need no prediction because the newest model already made them.
+    room : int
+        How many tiles there is room for, fresh ones included: those that are farthest from the
+        middle of the view are left out, so that no tile ever pushes out one that is nearer.
     """
 
-    def __init__(self, grid: Grid, view: View, fresh: set[Triple]) -> None:
+    def __init__(
+        self, grid: Grid, view: Box, fresh: frozenset[Triple], *, room: int = 1 << 30
+    ) -> None:
         self.grid = grid
         self.view = view
-        self._visible = [i for i in _by_distance(grid, view.box) if i not in fresh]
-        self._visible.reverse()
+        visible = _by_distance(grid, view)[:room]
+        self._seen = frozenset(visible)
+        self._visible = [index for index in reversed(visible) if index not in fresh]
         self._fresh = fresh
+        self._room_beyond = room - len(visible)
         self._rest: Iterator[Triple] | None = None
+
+    @property
+    def beyond_left(self) -> bool:
+        """Whether `next_beyond` has not yet said that it has no more."""
+        return self._room_beyond > 0
 
     @property
     def visible_left(self) -> int:
@@ -69,13 +59,17 @@ class TilePlan:
         """Hand out a tile of the rest of the slice, then of the neighbouring slices."""
         if self._rest is None:
             self._rest = self._beyond()
-        return next(self._rest, None)
+        while self._room_beyond > 0:
+            index = next(self._rest, None)
+            self._room_beyond = 0 if index is None else self._room_beyond - 1
+            if index is not None and index not in self._fresh:
+                return index
+        return None
 
     def _beyond(self) -> Iterator[Triple]:
         # Evaluated lazily: a slice across z of a huge volume has thousands of tiles, and most
         # plans are replaced before they get that far.
-        handed_out = set(self._fresh)
-        handed_out.update(_by_distance(self.grid, self.view.box))
+        handed_out = set(self._seen)
         for region in self._regions():
             for index in _by_distance(self.grid, region):
                 if index not in handed_out:
@@ -83,7 +77,8 @@ class TilePlan:
                     yield index
 
     def _regions(self) -> Iterator[Box]:
-        axis, box = self.view.sliced_axis, self.view.box
+        box = self.view
+        axis = min(range(3), key=lambda a: box.shape[a])
         start, stop = [0, 0, 0], list(self.grid.shape)
         start[axis], stop[axis] = box.start[axis], box.stop[axis]
         whole_slice = Box(triple(start), triple(stop))

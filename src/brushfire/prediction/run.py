@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 TILE = 512
 """Edge of a tile of a whole-volume run, voxels; larger than on screen, so that less is halo."""
 
+_HEADER, _MANIFEST = "run.json", "tiles.done"
+
 
 class RegionRun:
     """The labels of one region, made by one model, filled tile by tile in file order.
@@ -128,11 +130,11 @@ class RegionRun:
 
     @property
     def _header_path(self) -> Path:
-        return self._folder / "run.json"
+        return self._folder / _HEADER
 
     @property
     def _manifest_path(self) -> Path:
-        return self._folder / "tiles.done"
+        return self._folder / _MANIFEST
 
     def _open_manifest(self) -> TextIO:
         # Written anew: a line that a crash cut in two must not run into the next one.
@@ -146,14 +148,27 @@ class RegionRun:
         try:
             header = json.loads(self._header_path.read_text())
             lines = self._manifest_path.read_text().splitlines(keepends=True)
-        except (OSError, ValueError):
-            header, lines = None, []
-        if header == json.loads(json.dumps(self._header)):
             # A line without its end was cut off by a crash: its tile is predicted again.
-            return {triple([int(v) for v in ln.split()]) for ln in lines if ln.endswith("\n")}
+            done = {triple([int(v) for v in ln.split()]) for ln in lines if ln.endswith("\n")}
+        except (OSError, ValueError):
+            header, done = None, set()
+        if header == json.loads(json.dumps(self._header)):
+            return done
         if self._folder.exists():
             shutil.rmtree(self._folder)
         return set()
+
+
+def can_be_continued(folder: Path, key: str) -> bool:
+    """Whether ``folder`` holds an unfinished run of this key."""
+    try:
+        header = json.loads((folder / _HEADER).read_text())
+        finished = len((folder / _MANIFEST).read_text().splitlines())
+        region = Box(triple(header["start"]), triple(header["stop"]))
+        total = len(Grid(region.shape, (1, TILE, TILE)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return header.get("key") == key and finished < total
 
 
 def _storage_error(folder: Path, error: OSError) -> StorageError:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brushfire.errors import ModelError
 from brushfire.geometry import Box, Grid, Triple, triple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 UInt8 = NDArray[np.uint8]
+
+MAX_READ = 1 << 30
 
 STALE = 128
 """Added to a class value where the tile was made by an older model than the shown one."""
@@ -120,6 +123,11 @@ class PredictionStore:
             _, dropped = self._tiles.popitem(last=False)
             self.nbytes -= dropped.nbytes
 
+    def room(self, classes: int) -> int:
+        """Return how many tiles of so many classes the budget holds, at least one."""
+        z, y, x = self.grid.cell
+        return max(1, self._budget // (z * y * x * (1 + classes)))
+
     def fresh(self) -> frozenset[Triple]:
         """Return the cells that the shown model made."""
         shown = self.revision
@@ -209,7 +217,14 @@ class StoreView:
             start.append(a)
             stop.append(b)
             inner.append(local)
-        block = self._read(Box(triple(start), triple(stop)))
+        box = Box(triple(start), triple(stop))
+        if box.size > MAX_READ:
+            raise ModelError(
+                f"At most {MAX_READ:,} voxels of predictions are read at once.",
+                got=f"{box.size:,} voxels",
+                do="Read a smaller box, show the prediction in 2D, or export it.",
+            )
+        block = self._read(box)
         result: UInt8 = block[tuple(inner)]
         return result
 
