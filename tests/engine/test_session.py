@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+from psygnal import EmitLoopError
 
 from brushfire.errors import (
     AnnotationError,
     ExportError,
     ProjectError,
     SettingsError,
+    StorageError,
     VolumeError,
 )
 from brushfire.geometry import Box
 from brushfire.learning.settings import LearningSettings
 from brushfire.networks.settings import NetworkSettings
+from brushfire.prediction.run import RegionRun, can_be_continued
+from brushfire.project import open_project
 from brushfire.session import Session
+from brushfire.session.board import JobBoard
+from brushfire.session.exports import resolve_export
 from brushfire.volumes import open_volume
 from support.engines import SHAPE, paint_strokes, textured, truth
 
@@ -66,6 +72,21 @@ def learn(session: Session) -> None:
     session.set_view(Box((0, 0, 0), (1, *SHAPE[1:])))
     session.start()
     assert session.wait_for(lambda: bool(len(session.predictions)), PATIENCE)
+
+
+def resolve(session: Session, path: Path, region: Box | None):
+    return resolve_export(
+        7,
+        path,
+        format="tiff",
+        region=region,
+        overwrite=False,
+        volume=session.volume,
+        model=session._record.snapshot,
+        classes=session.classes,
+        predictions_folder=session.project.folder / "predictions",
+        running=(),
+    )
 
 
 def ended(session: Session, job: int) -> Callable[[], bool]:
@@ -161,6 +182,130 @@ def test_models_of_other_settings_count_on_and_overwrite_none(session, make_sess
     assert again.wait_for(lambda: (again.learning.shown_model or 0) > last, PATIENCE)
 
 
+def test_a_model_of_an_earlier_network_is_shown_until_there_is_a_new_one(
+    session, make_session, path
+):
+    learn(session)
+    session.stop()
+    assert session.wait_for(lambda: session.learning.phase == "idle", PATIENCE)
+    shown = session.learning.shown_model
+    session.configure(network=NetworkSettings(depth=3, dilations=(1,)))
+    session.close()
+    again = make_session()
+    told = []
+    again.events.notified.connect(told.append)
+    again.open_volume(path)
+    assert again.wait_for(lambda: again.learning.shown_model == shown, PATIENCE)
+    assert not told
+    again.start()
+    assert again.wait_for(lambda: (again.learning.shown_model or 0) > shown, PATIENCE)
+
+
+@pytest.mark.parametrize("damage", [lambda f: f.unlink(), lambda f: f.write_bytes(b"x")])
+def test_a_project_opens_without_its_model_and_says_so(session, make_session, path, damage):
+    learn(session)
+    session.close()
+    for file in (session.project.folder / "models").glob("*.safetensors"):
+        damage(file)
+    again = make_session()
+    told = []
+    again.events.notified.connect(told.append)
+    again.open_volume(path)
+    assert [n.level for n in told] == ["warning"]
+    assert "learn anew" in told[0].text
+    assert again.labels.counts()
+    again.start()
+    assert again.wait_for(lambda: again.learning.shown_model is not None, PATIENCE)
+
+
+def test_the_project_names_the_last_model_that_was_shown(session):
+    learn(session)
+    session.close()
+    state = open_project(session.project.folder).state
+    assert state.shown_model == max(session.project.models()) == session.learning.shown_model
+    assert session.learning.phase == "idle"
+
+
+def test_settings_never_name_a_model_that_could_not_be_written(session):
+    learn(session)
+    folder = session.project.folder
+    first = open_project(folder).state.shown_model
+    real = session.project.save_model
+
+    def refuse(snapshot):
+        raise StorageError("Models are kept.", got="a full disk", do="Free some space.")
+
+    told = []
+    session.events.notified.connect(told.append)
+    session.project.save_model = refuse
+    newest = session.learning.shown_model
+    session.labels[3, 50:60, 100:110] = 2
+    assert session.wait_for(lambda: session.learning.shown_model > newest, PATIENCE)
+    assert session.wait_for(lambda: bool(told), PATIENCE)
+    assert (open_project(folder).state.shown_model or 0) <= max(first or 0, newest)
+    session.project.save_model = real
+    session.rename_class(1, "saved again")
+    session.close()
+    assert open_project(folder).state.shown_model == session.learning.shown_model
+
+
+def test_a_listener_that_raises_costs_no_event_but_its_own(session):
+    seen = []
+
+    def stumble(revision):
+        raise KeyError("a listener's own mistake")
+
+    session.events.model_changed.connect(stumble)
+    session.events.tiles_changed.connect(seen.extend)
+    paint_strokes(session.labels)
+    session.set_view(Box((0, 0, 0), (1, *SHAPE[1:])))
+    session.start()
+    raised = 0
+    while not seen:
+        try:
+            assert session.wait_for(lambda: bool(seen), PATIENCE)
+        except EmitLoopError:
+            raised += 1
+    assert raised
+    assert session.learning.shown_model is not None
+    session.events.model_changed.disconnect(stumble)
+
+
+def test_after_an_unforeseen_end_of_the_engine_start_goes_on(session):
+    learn(session)
+    told = []
+    session.events.notified.connect(told.append)
+    session._engine._work = lambda: 1 / 0
+    assert session.wait_for(lambda: bool(told), PATIENCE)
+    assert "Press Start" in told[0].text
+    assert "ZeroDivisionError" in told[0].detail
+    assert session.learning.phase == "idle"
+    before = session.learning.shown_model
+    session.start()
+    assert session.wait_for(lambda: session.learning.shown_model > before, PATIENCE)
+
+
+def test_another_budget_does_not_disturb_learning(session):
+    learn(session)
+    learner = session._engine._coach._learner
+    session.configure(memory_budget_bytes=2**30 + 2**28)
+    step = session.learning.step
+    assert session.wait_for(lambda: session.learning.step > step, PATIENCE)
+    assert session._engine._coach._learner is learner
+
+
+def test_a_budget_that_is_given_goes_before_the_project_s(session, path):
+    session.close()
+    generous = Session(device="cpu", memory_budget_bytes=2**31)
+    generous.open_volume(path)
+    assert generous.settings.memory_budget_bytes == 2**31
+    generous.close()
+    later = Session(device="cpu")
+    later.open_volume(path)
+    assert later.settings.memory_budget_bytes == 2**31
+    later.close()
+
+
 def test_a_project_opens_with_its_volume(session, make_session):
     folder = session.project.folder
     session.labels[1, 2:4, 2:4] = 1
@@ -220,6 +365,44 @@ def test_removing_a_class_removes_its_strokes(session):
         session.set_active_class(2)
 
 
+def test_a_name_that_is_taken_is_refused_and_everything_goes_on(session, make_session, path):
+    taken = session.classes[0].name
+    with pytest.raises(AnnotationError, match="own name"):
+        session.rename_class(2, taken)
+    with pytest.raises(AnnotationError, match="own name"):
+        session.add_class(taken.upper())
+    assert [c.value for c in session.classes] == [1, 2]
+    session.labels[1, 2:4, 2:4] = 1
+    session.close()
+    again = make_session()
+    again.open_volume(path)
+    assert again.labels[1, 2, 2] == 1
+
+
+def test_a_volume_that_is_open_can_be_opened_again(session, path):
+    session.labels[1, 2:4, 2:4] = 2
+    session.open_volume(path, voxel_size=(3.0, 1.0, 1.0))
+    assert session.volume.voxel_size == (3.0, 1.0, 1.0)
+    assert session.labels[1, 2, 2] == 2
+    session.labels[1, 5, 5] = 1
+    assert session.labels.flush()
+    assert session.labels.journal_error is None
+
+
+def test_another_time_point_has_strokes_of_its_own(make_session, tmp_path):
+    series = tmp_path / "series.tif"
+    frames = np.stack([textured(seed=n) for n in range(2)])
+    tifffile.imwrite(series, frames, imagej=True, metadata={"axes": "TZYX"})
+    session = make_session()
+    session.open_volume(series, time=0)
+    session.labels[1, 2, 2] = 1
+    session.open_volume(series, time=1)
+    assert session.labels[1, 2, 2] == 0
+    session.labels[1, 2, 2] = 2
+    session.open_volume(series, time=0)
+    assert session.labels[1, 2, 2] == 1
+
+
 def test_painting_from_a_script_checks_box_and_classes(session):
     block = np.full((1, 2, 3), 2, np.uint8)
     session.paint(Box((0, 4, 5), (1, 6, 8)), block)
@@ -265,6 +448,57 @@ def test_the_predicted_region_of_the_newest_export_is_kept_and_no_other(session,
     assert job_of(session, again).state == "finished"
 
 
+def test_what_a_cancelled_export_predicted_is_kept_while_its_model_can_go_on(session, tmp_path):
+    learn(session)
+    session.stop()
+    assert session.wait_for(lambda: session.learning.phase == "idle", PATIENCE)
+    whole = resolve(session, tmp_path / "whole.tif", None)
+    with RegionRun(
+        whole.folder, whole.region, key=whole.key, voxel_size=(1.0, 1.0, 1.0), classes=()
+    ) as run:
+        index, box = next(run.pending())
+        run.write(index, np.ones(box.shape, np.uint8))
+    slice_ = Box((1, 0, 0), (2, 40, 50))
+    job = session.export(tmp_path / "slice.tif", format="tiff", region=slice_)
+    assert job_of(session, job).state == "finished"
+    assert whole.folder.exists()
+    assert can_be_continued(whole.folder, whole.key)
+    assert not can_be_continued(whole.folder, "another model")
+
+
+def test_two_exports_at_once_need_two_targets(session, tmp_path):
+    learn(session)
+    session.pause()
+    first = session.export(tmp_path / "m.ome.zarr")
+    with pytest.raises(ExportError, match="being written"):
+        session.export(tmp_path / "m.ome.zarr")
+    second = session.export(tmp_path / "other.ome.zarr")
+    for job in (first, second):
+        assert job_of(session, job).state == "finished", job_of(session, job).message
+
+
+def test_a_cancel_between_predicting_and_writing_is_heard(session, tmp_path):
+    learn(session)
+    session.pause()
+    board = JobBoard(lambda state: None, lambda error: None)
+    export = resolve(session, tmp_path / "m.tif", None)
+    board.add_export(export)
+    board.cancel(export.job)
+    board.region_predicted(export.job, session.volume, 2**26)
+    assert [state.state for state in board.states] == ["cancelled"]
+    assert not (tmp_path / "m.tif").exists()
+
+
+def test_a_removed_class_is_not_exported_and_its_value_not_used_again(session, tmp_path):
+    learn(session)
+    session.stop()
+    assert session.wait_for(lambda: session.learning.phase == "idle", PATIENCE)
+    session.remove_class(2)
+    with pytest.raises(ExportError, match="class 2 that was removed"):
+        session.export(tmp_path / "m.ome.zarr")
+    assert session.add_class().value == 3
+
+
 def test_an_export_needs_a_model_a_region_and_a_place(session, tmp_path):
     with pytest.raises(ExportError, match="no model"):
         session.export(tmp_path / "m.tif", format="tiff")
@@ -296,8 +530,12 @@ def test_a_pyramid_is_built_and_found_again(make_session, tmp_path):
     session = make_session()
     session.open_volume(path)
     labels, predictions = session.labels, session.predictions
-    job = job_of(session, session.build_pyramid())
+    started = session.build_pyramid()
+    assert session.build_pyramid() == started, "one at a time"
+    session.confirm_volume(voxel_size=(1.0, 2.0, 2.0))
+    job = job_of(session, started)
     assert job.state == "finished", job.message
+    assert session.volume.voxel_size == (1.0, 2.0, 2.0)
     assert len(session.volume.levels) > 1
     assert session.labels is labels
     assert session.predictions is predictions

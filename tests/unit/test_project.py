@@ -366,6 +366,8 @@ class Opened:
     name: str
     source: str | None
     fingerprint: str
+    axes: str = "zyx"
+    time: int | None = None
 
 
 def test_a_project_goes_beside_its_volume(tmp_path, monkeypatch):

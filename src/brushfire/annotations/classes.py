@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from brushfire.errors import AnnotationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 MAX_CLASS = 127
 """Largest class value: predictions mark stale voxels by adding 128 in the same byte."""
@@ -112,12 +112,16 @@ def check_classes(classes: Sequence[LabelClass]) -> None:
 
 
 def next_class(
-    existing: Sequence[LabelClass], name: str | None = None, color: str | None = None
+    existing: Sequence[LabelClass],
+    name: str | None = None,
+    color: str | None = None,
+    *,
+    retired: Collection[int] = (),
 ) -> LabelClass:
     """Return a class that can join ``existing``, with a free value, name and colour.
 
-    A removed value is used again only when all others are taken, since models that were
-    trained before may still predict it with its old meaning.
+    A value of ``retired`` is used again only when all others are taken, since models that were
+    trained before still predict it with its old meaning.
 
     Raises
     ------
@@ -125,7 +129,7 @@ def next_class(
         If all 127 values are taken, or ``name`` is.
     """
     used = {one.value for one in existing}
-    value = max(used, default=0) + 1
+    value = max(used.union(retired), default=0) + 1
     if value > MAX_CLASS:
         free = [v for v in range(1, MAX_CLASS + 1) if v not in used]
         if not free:

@@ -129,6 +129,21 @@ class Project:
             )
         return snapshot
 
+    def remove_model(self, revision: int) -> None:
+        """Remove a model; nothing happens where there is none.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
+        """
+        weights, about = self._model_files(revision)
+        try:
+            weights.unlink(missing_ok=True)
+            about.unlink(missing_ok=True)
+        except OSError as error:
+            raise _refusal(error, weights, "models") from error
+
     def models(self) -> tuple[int, ...]:
         """Return the revisions of all models that are kept, in rising order."""
         names = (path.stem for path in (self.folder / _MODELS).glob("*.safetensors"))

@@ -38,12 +38,15 @@ def default_folder(volume: Volume) -> Path:
 
 
 def _is_of_another(folder: Path, volume: Volume) -> bool:
-    """Whether a project of another file with the same name is in ``folder``."""
+    """Whether a project of another volume with the same name is in ``folder``."""
     try:
         noted = open_project(folder).state.volume
     except BrushfireError:
         return False  # opening it will tell what is wrong
-    return noted.fingerprint != volume.fingerprint and noted.source != volume.source
+    # The same file read with other axes or at another time is another volume. Where it is read
+    # as before but holds other voxels, opening the project says so.
+    same = (noted.source, noted.axes, noted.time) == (volume.source, volume.axes, volume.time)
+    return noted.fingerprint != volume.fingerprint and not same
 
 
 def _user_data() -> Path:

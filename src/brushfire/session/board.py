@@ -11,7 +11,6 @@ from brushfire.volumes import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from brushfire.session.exports import Export
 
@@ -19,7 +18,10 @@ if TYPE_CHECKING:
 
 Ending = Literal["finished", "cancelled", "failed"]
 
-CANCELLED = "Cancelled. What was finished is kept, and used when you start again."
+CANCELLED = {
+    "export": "Cancelled. What was predicted is kept, for another export with the same model.",
+    "pyramid": "Cancelled. Nothing was kept.",
+}
 
 
 class JobBoard:
@@ -38,6 +40,7 @@ class JobBoard:
     ) -> None:
         self._states: dict[int, JobState] = {}
         self._exports: dict[int, Export] = {}
+        self._cancelled: set[int] = set()
         self._threads = Jobs()
         self._on_change = on_change
         self._on_error = on_error
@@ -52,8 +55,16 @@ class JobBoard:
         """The id that the next job gets."""
         return max(self._states, default=0) + 1
 
+    @property
+    def exports(self) -> tuple[Export, ...]:
+        """The exports that run; any thread may ask."""
+        return tuple(self._exports.values())  # the copy is one operation of the interpreter
+
     def start_pyramid(self, path: str, work: Work) -> int:
-        """Build a pyramid in a thread; return the job's id."""
+        """Build a pyramid in a thread; return the job's id, that of one under way if there is."""
+        for state in self.states:
+            if state.kind == "pyramid" and state.state == "running":
+                return state.id
         job = JobState(self.next_id, "pyramid", "Building the pyramid", path=path)
         self._set(job)
         self._threads.start(job.id, work)
@@ -70,10 +81,13 @@ class JobBoard:
     def region_predicted(self, job: int, volume: Volume, budget_bytes: int) -> None:
         """Write and check the target of an export, its region being on disk now."""
         export = self._exports[job]
+        if job in self._cancelled:
+            self.end(job, "cancelled")
+            return
         self._set(replace(self._states[job], message="Writing and checking", done=0, total=0))
 
         def work(progress: Callable[[int, int], None], stop: Callable[[], bool]) -> Any:
-            return export.write(volume, budget_bytes, progress, stop, self._folders_in_use)
+            return export.write(volume, budget_bytes, progress, stop, lambda: self.exports)
 
         self._threads.start(job, work)
 
@@ -91,13 +105,15 @@ class JobBoard:
             return
         message = str(error)
         if outcome != "failed":
-            message = _describe(result) if outcome == "finished" else CANCELLED
+            kind = self._states[job].kind
+            message = _describe(result) if outcome == "finished" else CANCELLED[kind]
         self._set(replace(self._states[job], state=outcome, message=message))
         if error is not None:
             self._on_error(error)
 
     def cancel(self, job: int) -> None:
-        """Ask the thread of a job, if it has one, to end."""
+        """Ask a job to end, wherever it is by now."""
+        self._cancelled.add(job)
         self._threads.cancel(job)
 
     def fetch(self) -> list[Any]:
@@ -115,10 +131,6 @@ class JobBoard:
         self.fetch()
         for job in self.states:
             self.end(job.id, "cancelled")
-
-    def _folders_in_use(self) -> set[Path]:
-        # Called from a job's thread: the copy is one operation of the interpreter.
-        return {export.folder for export in tuple(self._exports.values())}
 
     def _take(self, report: JobReport) -> None:
         if report.state == "running":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brushfire.annotations import LabelClass, next_class
+from brushfire.annotations import LabelClass, check_classes, next_class
 from brushfire.errors import AnnotationError
 
 if TYPE_CHECKING:
@@ -19,11 +19,14 @@ class ClassTable:
     ----------
     classes : iterable of LabelClass
         To begin with.
+    retired : iterable of int
+        Values that a model may still predict with a meaning they no longer have.
     """
 
-    def __init__(self, classes: Iterable[LabelClass] = ()) -> None:
+    def __init__(self, classes: Iterable[LabelClass] = (), retired: Iterable[int] = ()) -> None:
         self.classes: tuple[LabelClass, ...] = tuple(sorted(classes, key=lambda c: c.value))
         self.active = self.classes[0].value if self.classes else 0
+        self._retired = set(retired)
 
     def find(self, value: int) -> LabelClass:
         """Return the class of ``value``.
@@ -44,25 +47,39 @@ class ClassTable:
         )
 
     def add(self, name: str | None = None, color: str | None = None) -> LabelClass:
-        """Add a class with the next free value."""
-        new = next_class(self.classes)
-        new = replace(new, name=name or new.name, color=color or new.color)
+        """Add a class with the next free value.
+
+        Raises
+        ------
+        AnnotationError
+            The name is taken, or there is no value left.
+        """
+        new = next_class(self.classes, name or None, color or None, retired=self._retired)
         self.classes = tuple(sorted((*self.classes, new), key=lambda c: c.value))
         return new
 
     def change(self, value: int, *, name: str | None = None, color: str | None = None) -> None:
-        """Give a class another name or color; what is not given stays."""
+        """Give a class another name or color; what is not given stays.
+
+        Raises
+        ------
+        AnnotationError
+            There is no such class, or the name is taken.
+        """
         old = self.find(value)
         changed = replace(
             old,
             name=old.name if name is None else name,
             color=old.color if color is None else color,
         )
-        self.classes = tuple(changed if c.value == value else c for c in self.classes)
+        classes = tuple(changed if c.value == value else c for c in self.classes)
+        check_classes(classes)
+        self.classes = classes
 
     def remove(self, value: int) -> None:
         """Remove a class; another becomes active where it was the active one."""
         self.find(value)
         self.classes = tuple(c for c in self.classes if c.value != value)
+        self._retired.add(value)
         if self.active == value:
             self.active = self.classes[0].value if self.classes else 0

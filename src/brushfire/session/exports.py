@@ -12,10 +12,10 @@ from brushfire.engine.messages import PredictRegion
 from brushfire.errors import ExportError
 from brushfire.export import check_target, export_labels
 from brushfire.geometry import Box
-from brushfire.prediction.run import RegionRun
+from brushfire.prediction.run import RegionRun, can_be_continued
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from brushfire.annotations import LabelClass
     from brushfire.networks.snapshot import ModelSnapshot
@@ -44,6 +44,8 @@ class Export:
         Names and colours that go into the target.
     folder : Path
         Where the predicted region is kept until the target is checked.
+    model : ModelSnapshot
+        What predicts.
     key : str
         Names the model and the volume, so that a half-finished region is only ever continued
         with the same two.
@@ -57,12 +59,14 @@ class Export:
     region: Box
     classes: tuple[LabelClass, ...]
     folder: Path
+    model: ModelSnapshot
     key: str
     overwrite: bool = False
 
     def command(self) -> PredictRegion:
         """Return what the engine must do first."""
-        return PredictRegion(self.job, self.region, self.folder, self.key, self._class_rows())
+        rows = self._class_rows()
+        return PredictRegion(self.job, self.model, self.region, self.folder, self.key, rows)
 
     def write(
         self,
@@ -70,12 +74,13 @@ class Export:
         budget_bytes: int,
         progress: Callable[[int, int], None],
         cancelled: Callable[[], bool],
-        in_use: Callable[[], set[Path]],
+        running: Callable[[], Collection[Export]],
     ) -> Any:
         """Write the target from the predicted region, reopen it and compare; return the report.
 
-        The predicted region stays, for the same in another format or after a failure; those of
-        other exports are removed once this one is complete, but those that ``in_use`` names.
+        The predicted region stays, for the same in another format or after a failure. Once this
+        export is complete, those of others are removed, but those of exports that are ``running``
+        and those that the same model can continue.
         """
         with RegionRun(
             self.folder,
@@ -97,9 +102,10 @@ class Export:
                 cancelled=cancelled,
                 overwrite=self.overwrite,
             )
-        others = set(self.folder.parent.glob(f"{_REGION}*")) - {self.folder} - in_use()
-        for other in others:
-            shutil.rmtree(other, ignore_errors=True)
+        in_use = {self.folder, *(export.folder for export in running())}
+        for other in set(self.folder.parent.glob(f"{_REGION}*")) - in_use:
+            if not can_be_continued(other, self.key):
+                shutil.rmtree(other, ignore_errors=True)
         return report
 
     def _class_rows(self) -> tuple[tuple[int, str, str], ...]:
@@ -117,20 +123,28 @@ def resolve_export(
     model: ModelSnapshot | None,
     classes: tuple[LabelClass, ...],
     predictions_folder: Path,
+    running: Collection[Export],
 ) -> Export:
     """Check what was asked and fill in the rest.
 
     Raises
     ------
     ExportError, StorageError
-        There is no model, the format is unknown, the region lies outside the volume, or the
-        target cannot be written.
+        There is no model or it predicts a class that was removed, the format is unknown, the
+        region lies outside the volume, or the target cannot be written.
     """
     if model is None:
         raise ExportError(
             "Masks are exported from the model that is shown.",
             got="no model",
             do="Paint two classes and press Start; export once the first prediction is there.",
+        )
+    removed = sorted(set(model.classes) - {c.value for c in classes})
+    if removed:
+        raise ExportError(
+            "Masks hold the classes of the table.",
+            got=f"model {model.revision}, which still predicts class {removed[0]} that was removed",
+            do="Press Start to learn without that class, then export.",
         )
     if format not in FORMATS:
         raise ExportError(
@@ -146,16 +160,25 @@ def resolve_export(
         )
     kind: Format = "tiff" if format == "tiff" else "ome-zarr"
     target = Path(path).expanduser().absolute()
+    if any(target == export.path for export in running):
+        raise ExportError(
+            "Each export has a target of its own.",
+            got=f"{target}, which is being written",
+            do="Wait until that export is done, or choose another name.",
+        )
     check_target(target, kind, overwrite=overwrite)
     digest = hashlib.sha256(model.weights).hexdigest()[:16]
-    name = hashlib.sha256(f"{digest} {region}".encode()).hexdigest()[:12]
+    name = _REGION + hashlib.sha256(f"{digest} {region}".encode()).hexdigest()[:12]
+    if any(name == export.folder.name for export in running):
+        name = f"{name}-{job}"  # the same once more, to another target: each has its own files
     return Export(
         job=job,
         path=target,
         format=kind,
         region=region,
         classes=classes,
-        folder=predictions_folder / f"{_REGION}{name}",
+        folder=predictions_folder / name,
+        model=model,
         key=f"{volume.fingerprint} {digest}",
         overwrite=overwrite,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,9 @@ from brushfire.jobs import Clerk
 if TYPE_CHECKING:
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project, ProjectState
+
+KEPT_MODELS = 100
+"""Models on disk; at one every few seconds, older ones would fill it."""
 
 
 class Keeper:
@@ -24,10 +29,11 @@ class Keeper:
 
     def __init__(self, project: Project | None) -> None:
         self.project = project
-        self._errors: list[Exception] = []
-        self._clerk = Clerk(self._errors.append)
-        self._kept = set(project.models()) if project else set()
+        self._errors: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+        self._clerk = Clerk(self._errors.put)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        # Used by the clerk's thread only.
+        self._kept = set(project.models()) if project else set()
 
     @property
     def folder(self) -> Path:
@@ -38,22 +44,26 @@ class Keeper:
             self._scratch = tempfile.TemporaryDirectory(prefix="brushfire-")
         return Path(self._scratch.name)
 
-    def save(self, state: ProjectState) -> None:
-        """Write the project's settings; returns at once."""
+    def save(self, state: ProjectState, shown: ModelSnapshot | None) -> None:
+        """Write the project's settings and the model that is shown; returns at once.
+
+        The settings never name a model that is not on disk.
+        """
         project = self.project
         if project is not None:
-            self._clerk.do(lambda: project.save(state))
+            self._clerk.do(lambda: self._save(project, state, shown))
 
-    def keep_model(self, snapshot: ModelSnapshot) -> None:
-        """Write a model that is not on disk yet; returns at once."""
+    def note(self, event: str, **values: object) -> None:
+        """Add a line to the project's log; returns at once."""
         project = self.project
-        if project is not None and snapshot.revision not in self._kept:
-            self._kept.add(snapshot.revision)
-            self._clerk.do(lambda: project.save_model(snapshot))
+        if project is not None:
+            self._clerk.do(lambda: project.log(event, **values))
 
     def errors(self) -> list[Exception]:
         """Return what went wrong since the last call."""
-        errors, self._errors[:] = list(self._errors), []
+        errors = []
+        while not self._errors.empty():
+            errors.append(self._errors.get())
         return errors
 
     def close(self) -> None:
@@ -62,3 +72,22 @@ class Keeper:
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
+
+    def _save(self, project: Project, state: ProjectState, shown: ModelSnapshot | None) -> None:
+        named = project.state.shown_model
+        try:
+            if shown is not None:
+                self._keep(project, shown)
+            named = shown.revision if shown else None
+        finally:
+            project.save(replace(state, shown_model=named))
+
+    def _keep(self, project: Project, shown: ModelSnapshot) -> None:
+        if shown.revision in self._kept:
+            return
+        project.save_model(shown)
+        self._kept.add(shown.revision)
+        project.log("model shown", revision=shown.revision, **shown.metrics)
+        for old in sorted(self._kept)[:-KEPT_MODELS]:
+            project.remove_model(old)
+            self._kept.discard(old)

@@ -22,11 +22,13 @@ class LearningRecord:
     ----------
     device : str
         Where the network will run.
+    snapshot : ModelSnapshot, optional
+        The model that the engine is asked to show first.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, snapshot: ModelSnapshot | None = None) -> None:
         self.state = LearningState(device=device)
-        self.snapshot: ModelSnapshot | None = None
+        self.snapshot = snapshot
         self._loss: deque[tuple[int, float]] = deque(maxlen=HISTORY)
         self._dice: deque[tuple[int, dict[int, float]]] = deque(maxlen=HISTORY)
 
@@ -37,9 +39,14 @@ class LearningRecord:
             case m.PhaseChanged(phase, message):
                 changes = {"phase": phase, "message": message}
             case m.Stepped(step, loss, rate):
+                # After going back to an earlier model its steps are counted on.
+                while self._loss and self._loss[-1][0] >= step:
+                    self._loss.pop()
                 self._loss.append((step, loss))
                 changes = {"step": step, "steps_per_second": rate, "loss": tuple(self._loss)}
             case m.Evaluated(step, dice):
+                while self._dice and self._dice[-1][0] > step:
+                    self._dice.pop()
                 self._dice.append((step, dice))
                 changes = {"dice": tuple(self._dice)}
             case m.ModelShown(snapshot, mean, can_undo, annotations):
@@ -50,6 +57,8 @@ class LearningRecord:
                     "can_undo": can_undo,
                     "seen_annotations": annotations,
                 }
+            case m.HistoryChanged(can_undo):
+                changes = {"can_undo": can_undo}
             case m.ModelForgotten():
                 self.snapshot = None
                 self._loss.clear()

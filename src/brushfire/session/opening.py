@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from brushfire.annotations import next_class, open_annotations
 from brushfire.engine.device import cores
-from brushfire.errors import ProjectError
+from brushfire.errors import BrushfireError, ProjectError
 from brushfire.learning.settings import LearningSettings
 from brushfire.networks.settings import suggest_settings
 from brushfire.project import (
@@ -15,7 +15,6 @@ from brushfire.project import (
     Settings,
     VolumeReference,
     create_project,
-    default_folder,
     open_project,
 )
 from brushfire.session.memory import shares
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brushfire.annotations import LabelStore
+    from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project
     from brushfire.volumes import Volume
 
@@ -46,27 +46,51 @@ class Opening:
         The strokes made earlier.
     state : ProjectState
         Classes and settings.
+    model : ModelSnapshot or None
+        The model that was shown last.
+    warnings : tuple of str
+        What could not be read back.
     """
 
     volume: Volume
     project: Project | None
     labels: LabelStore
     state: ProjectState
+    model: ModelSnapshot | None = None
+    warnings: tuple[str, ...] = ()
 
 
-def resolve_opening(
-    volume: Volume, folder: Path | None, *, autosave: bool, budget_bytes: int, device: str
-) -> Opening:
-    """Open or make what belongs to ``volume``.
+def check_opening(volume: Volume, folder: Path | None) -> None:
+    """Check what can be known before anything is opened or made.
 
     Parameters
     ----------
     volume : Volume
         As opened.
-    folder : Path, optional
-        Project folder; by default beside the volume.
-    autosave : bool
-        Whether there is a project folder at all.
+    folder : Path or None
+        The project folder, if there is one.
+
+    Raises
+    ------
+    VolumeError, ProjectError
+        There is nothing to learn from, or the project is damaged or another volume's.
+    """
+    volume.statistics()  # says in a sentence when there is nothing to learn from
+    if folder is not None and (folder / "project.json").exists():
+        _matching_project(volume, folder)
+
+
+def resolve_opening(
+    volume: Volume, folder: Path | None, *, budget_bytes: int, device: str
+) -> Opening:
+    """Open or make what belongs to ``volume``, see `check_opening`.
+
+    Parameters
+    ----------
+    volume : Volume
+        As opened.
+    folder : Path or None
+        Project folder; None keeps nothing on disk.
     budget_bytes : int
         Memory budget of a new project.
     device : str
@@ -74,24 +98,24 @@ def resolve_opening(
 
     Raises
     ------
-    VolumeError, ProjectError, AnnotationError
-        Nothing is changed where one of these is raised.
+    ProjectError, AnnotationError, StorageError
+        The folder cannot be used, or another process uses it.
     """
-    volume.statistics()  # says in a sentence when there is nothing to learn from
-    if not autosave:
+    if folder is None:
         state = _fresh_state(volume, budget_bytes, device)
         return Opening(volume, None, open_annotations(None, volume.shape), state)
-    folder = folder or default_folder(volume)
     project = (
         _matching_project(volume, folder)
         if (folder / "project.json").exists()
         else create_project(folder, _fresh_state(volume, budget_bytes, device))
     )
-    labels = open_annotations(folder, volume.shape)
-    volume = find_pyramid(volume, folder / "pyramid") or volume
     if project.state.volume.confirmed:
         volume = volume.with_voxel_size(project.state.volume.voxel_size)
-    return Opening(volume, project, labels, project.state)
+    volume = find_pyramid(volume, folder / "pyramid") or volume
+    model, warning = _shown_model(project)
+    labels = open_annotations(folder, volume.shape)  # last: from here on the folder is locked
+    warnings = tuple(text for text in (labels.recovery, warning) if text)
+    return Opening(volume, project, labels, project.state, model, warnings)
 
 
 def reference(volume: Volume, *, confirmed: bool = False) -> VolumeReference:
@@ -117,6 +141,16 @@ def _matching_project(volume: Volume, folder: Path) -> Project:
             do="Choose another project folder for this volume.",
         )
     return project
+
+
+def _shown_model(project: Project) -> tuple[ModelSnapshot | None, str | None]:
+    """Return the model that was shown last, or why it cannot be shown again."""
+    if project.state.shown_model is None:
+        return None, None
+    try:
+        return project.load_model(project.state.shown_model), None
+    except BrushfireError as error:
+        return None, f"The last model cannot be shown: press Start to learn anew. {error}"
 
 
 def _fresh_state(volume: Volume, budget_bytes: int, device: str) -> ProjectState:

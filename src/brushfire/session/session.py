@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 import traceback
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from brushfire.engine import Engine
 from brushfire.engine import messages as m
@@ -15,15 +18,15 @@ from brushfire.errors import AnnotationError, BrushfireError, ProjectError, Volu
 from brushfire.geometry import Box
 from brushfire.learning.settings import LearningSettings
 from brushfire.networks.settings import NetworkSettings
-from brushfire.prediction import PredictionStore, View
-from brushfire.project import ProjectState, Settings, open_project
+from brushfire.prediction import PredictionStore
+from brushfire.project import ProjectState, Settings, default_folder, open_project
 from brushfire.session.board import JobBoard
 from brushfire.session.classes import ClassTable
 from brushfire.session.exports import resolve_export
 from brushfire.session.keeper import Keeper
 from brushfire.session.learning import LearningRecord
 from brushfire.session.memory import default_budget, shares
-from brushfire.session.opening import TILE, reference, resolve_opening
+from brushfire.session.opening import TILE, check_opening, reference, resolve_opening
 from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
 from brushfire.session.status import status_sentence
 from brushfire.volumes import Volume, build_pyramid, open_volume
@@ -31,12 +34,16 @@ from brushfire.volumes import Volume, build_pyramid, open_volume
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from brushfire.annotations import LabelClass, LabelStore
     from brushfire.geometry import Scale
     from brushfire.project import Project
+
+ENGINE_FAILED = (
+    "Learning and prediction stopped because of something that we did not foresee. All strokes are"
+    " safe. Press Start to go on."
+)
 
 STROKES_SECONDS = 0.25
 """While somebody paints, the engine gets new strokes at most this often."""
@@ -54,8 +61,8 @@ class Session:
         Folder of the project. By default ``NAME.brushfire`` beside the volume, or in the user's
         data folder where that place is read-only.
     memory_budget_bytes : int, optional
-        Upper bound for what the session holds; half of the machine's memory by default, at most
-        16 GiB.
+        Upper bound for what the session holds. By default what the project says; of a new
+        project half of the machine's memory, at most 16 GiB.
     device : str, optional
         Where the network runs; the best device by default.
     autosave : bool
@@ -83,17 +90,15 @@ class Session:
         self._autosave = autosave
         self._wanted_folder = Path(project_folder) if project_folder else None
         self._seed = seed
-        budget = default_budget() if memory_budget_bytes is None else memory_budget_bytes
-        shares(budget)
-        self._budget = budget
+        self._wanted_budget = memory_budget_bytes
+        self._budget = default_budget() if memory_budget_bytes is None else memory_budget_bytes
+        shares(self._budget)
         self._settings: Settings | None = None
         self._table = ClassTable()
         self._engine: Engine | None = None
         self._record = LearningRecord(self._device)
-        self._shown_on_disk: int | None = None
         self._board = JobBoard(self.events.job_changed.emit, self._notify_error)
         self._keeper = Keeper(None)
-        self._generation = 0
         self._told_revision = self._sent_revision = 0
         self._sent_at = 0.0
         self._journal_told: BrushfireError | None = None
@@ -172,8 +177,9 @@ class Session:
 
         Raises
         ------
-        VolumeError, AnnotationError, ProjectError
-            What cannot be opened leaves the session as it was.
+        VolumeError, AnnotationError, ProjectError, StorageError
+            What cannot be opened leaves the session as it was. Only where the same project was
+            open already, and cannot be opened again, is it closed.
         """
         volume = open_volume(source, axes=axes, voxel_size=voxel_size, name=name, time=time)
         self._adopt(volume, self._wanted_folder)
@@ -213,7 +219,10 @@ class Session:
         self._tell_status()
 
     def build_pyramid(self) -> int:
-        """Start building the missing levels into the project folder; return the job's id."""
+        """Start building the missing levels into the project folder; return the job's id.
+
+        While they are built already, that job's id is returned.
+        """
         volume = self._need_volume()
         folder = self._keeper.folder / "pyramid"
         budget = shares(self._budget).blocks
@@ -234,6 +243,7 @@ class Session:
         self._keeper = Keeper(None)
         self._settings, self._table, self.confirmed = None, ClassTable(), False
         self._record = LearningRecord(self._device)
+        self._journal_told = None
         self._tell_everything()
 
     def save_project(self) -> None:
@@ -246,7 +256,10 @@ class Session:
         learning: LearningSettings | None = None,
         memory_budget_bytes: int | None = None,
     ) -> None:
-        """Change settings; another network shape starts from random weights.
+        """Change settings while learning goes on.
+
+        Another network shape starts from random weights; with the same one learning goes on from
+        the shown model. The model that is shown stays until there is a new one.
 
         Raises
         ------
@@ -265,8 +278,11 @@ class Session:
         )
         if self.predictions is not None:
             self.predictions.limit(parts.predictions)
-        if (self._settings.network, self._settings.learning) != (old.network, old.learning):
-            self._send(m.Configure(self._settings.network, self._settings.learning))
+        new = self._settings
+        # How much is cached is taken up by the next learner: it is no reason for a new one.
+        as_before = replace(new.learning, cache_bytes=old.learning.cache_bytes)
+        if (new.network, as_before) != (old.network, old.learning):
+            self._send(m.Configure(new.network, new.learning))
         self._save()
 
     # -- classes and strokes -----------------------------------------------------------------
@@ -327,8 +343,8 @@ class Session:
                 got=f"box {box}, block {block.shape}",
                 do="Give a block of the box's shape inside the volume.",
             )
-        for value in {int(v) for v in block.ravel()} - {0}:
-            self._table.find(value)
+        for value in np.unique(block[block > 0]):
+            self._table.find(int(value))
         before = labels[box.slices]
         labels[box.slices] = block + before * (block == 0)
 
@@ -344,6 +360,7 @@ class Session:
     def start(self) -> None:
         """Start learning from the strokes, or go on after a pause."""
         self._need_volume()
+        self._need_engine()
         self._send_strokes()
         self._send(m.Train())
 
@@ -371,10 +388,10 @@ class Session:
             return
         visible = box.clip(self.predictions.shape)
         if visible.size:
-            self._generation += 1
-            self.predictions.touch(visible)
-            view = View(self._generation, visible)
-            self._send(m.SetView(view, self.predictions.fresh()))
+            store = self.predictions
+            store.touch(visible)
+            room = store.room(len(self.classes))
+            self._send(m.SetView(visible, store.revision, store.fresh(), room))
 
     def export(
         self,
@@ -414,15 +431,17 @@ class Session:
             model=self._record.snapshot,
             classes=self.classes,
             predictions_folder=self._keeper.folder / "predictions",
+            running=self._board.exports,
         )
+        self._need_engine()
         self._board.add_export(export)
         self._send(export.command())
         return export.job
 
     def cancel(self, job: int) -> None:
         """Ask a job to end; what it finished is kept where it can be continued."""
-        self._send(m.CancelRegion(job))
         self._board.cancel(job)
+        self._send(m.CancelRegion(job))
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -439,18 +458,21 @@ class Session:
         until = time.monotonic() + budget_ms / 1000
         tiles: list[TileUpdate] = []
         before = self.learning
-        while self._engine is not None and time.monotonic() < until:
-            events = self._engine.drain(8)
-            for event in events:
-                self._take(event, tiles)
-            if not events:
-                break
+        try:
+            # One by one: a listener that raises loses no event but its own.
+            while self._engine is not None and time.monotonic() < until:
+                events = self._engine.drain(1)
+                if not events:
+                    break
+                self._take(events[0], tiles)
+        finally:
+            if tiles:
+                self.events.tiles_changed.emit(tuple(tiles))
         for result in self._board.fetch():
-            if isinstance(result, Volume):
-                self.volume = result
+            if isinstance(result, Volume) and self.volume is not None:
+                # The voxel size may have been corrected while the levels were built.
+                self.volume = result.with_voxel_size(self.volume.voxel_size)
                 self.events.volume_changed.emit()
-        if tiles:
-            self.events.tiles_changed.emit(tuple(tiles))
         if self.learning is not before:
             self.events.learning_changed.emit(self.learning)
         self._follow_strokes()
@@ -477,35 +499,46 @@ class Session:
     # -- inside: opening and closing ---------------------------------------------------------
 
     def _adopt(self, volume: Volume, folder: Path | None) -> None:
-        opening = resolve_opening(
-            volume,
-            folder,
-            autosave=self._autosave,
-            budget_bytes=self._budget,
-            device=self._device,
-        )
+        place = (folder or default_folder(volume)) if self._autosave else None
+        check_opening(volume, place)
+        if place is not None and self.project is not None and _same(place, self.project.folder):
+            self.close_volume()  # a project is open once at a time
+        new_budget = self._wanted_budget or default_budget()
+        opening = resolve_opening(volume, place, budget_bytes=new_budget, device=self._device)
+        settings = opening.state.settings
+        budget = self._wanted_budget or settings.memory_budget_bytes
+        parts = shares(budget)
         self._end_work()
         self.volume, self.labels = opening.volume, opening.labels
         self._keeper = Keeper(opening.project)
-        self._settings = opening.state.settings
-        self._budget = self._settings.memory_budget_bytes
-        self._table = ClassTable(opening.state.classes)
-        self._record = LearningRecord(self._device)
-        self._shown_on_disk = opening.state.shown_model
-        self._told_revision = self._sent_revision = 0
+        self._budget = budget
+        self._settings = replace(
+            settings,
+            learning=replace(settings.learning, cache_bytes=parts.learning),
+            memory_budget_bytes=budget,
+        )
+        model = opening.model
+        self._table = ClassTable(opening.state.classes, model.classes if model else ())
+        self._record = LearningRecord(self._device, model)
+        self._told_revision, self._journal_told = 0, None
         self.confirmed = opening.state.volume.confirmed
         self.predictions = PredictionStore(
             volume.shape,
             tile=self._settings.tile,
-            budget_bytes=shares(self._budget).predictions,
+            budget_bytes=parts.predictions,
         )
-        self._start_engine()
+        self._keeper.note("opened", volume=volume.source, fingerprint=volume.fingerprint)
+        self._need_engine()
         self._tell_everything()
-        if opening.labels.recovery is not None:
-            self.events.notified.emit(Notice("warning", opening.labels.recovery))
+        for warning in opening.warnings:
+            self.events.notified.emit(Notice("warning", warning))
 
-    def _start_engine(self) -> None:
-        settings, project = self.settings, self.project
+    def _need_engine(self) -> None:
+        """Start the engine where none runs: at first, or after it ended by an error."""
+        if self._engine is not None:
+            return
+        settings, project, shown = self.settings, self.project, self._record.snapshot
+        revisions = [*(project.models() if project else ()), shown.revision if shown else 0]
         self._engine = Engine(
             self._need_volume(),
             network=settings.network,
@@ -513,12 +546,13 @@ class Session:
             tile=settings.tile,
             device=self._device,
             seed=self._seed,
-            revision=max(project.models(), default=0) if project else 0,
+            revision=max(revisions),
         )
         self._engine.start()
+        self._sent_revision = 0
         self._send_strokes()
-        if project is not None and self._shown_on_disk is not None:
-            self._send(m.Restore(project.load_model(self._shown_on_disk)))
+        if shown is not None:
+            self._send(m.Restore(shown))
 
     def _tell_everything(self) -> None:
         self.events.volume_changed.emit()
@@ -531,16 +565,28 @@ class Session:
 
     def _end_work(self) -> None:
         """End engine and jobs, write what is to be written, release the volume."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-        self._board.close()
-        if self.labels is not None:
-            self.labels.close()
-        self._save()
-        self._keeper.close()
-        if self.volume is not None:
-            self.volume.close()
+        with ExitStack() as endings:  # each of them happens, whatever another raises
+            endings.callback(self._tell_disk_errors)
+            if self.volume is not None:
+                endings.callback(self.volume.close)
+            endings.callback(self._keeper.close)
+            endings.callback(self._save)
+            if self.labels is not None:
+                endings.callback(self.labels.close)
+            endings.callback(self._board.close)
+            endings.callback(self._end_engine)
+
+    def _end_engine(self) -> None:
+        """End the engine and take in the last that it said: a model may be among it."""
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        engine.close()
+        before, tiles = self.learning, list[TileUpdate]()
+        while events := engine.drain(1):
+            self._take(events[0], tiles)
+        if self.learning is not before:
+            self.events.learning_changed.emit(self.learning)
 
     # -- inside: the engine ------------------------------------------------------------------
 
@@ -571,20 +617,23 @@ class Session:
             case m.ModelShown(snapshot=snapshot):
                 self._record.take(event)
                 self._show(snapshot.revision)
-                self._keeper.keep_model(snapshot)
-                self._shown_on_disk = snapshot.revision
                 self._save()
             case m.ModelForgotten():
                 self._record.take(event)
                 if self.predictions is not None:
                     self.predictions.clear()
                 self._show(0)
-                self._shown_on_disk = None
                 self._save()
             case m.RegionProgress(job, done, total):
                 self._board.progress(job, done, total)
             case m.TurnEnded(turn="region", job=int(job)):
                 self._region_ended(job, event)
+            case m.TurnEnded(turn="engine", outcome="failed", error=error):
+                self._engine = None
+                self._record.take(event)
+                detail = "".join(traceback.format_exception(error))
+                self._keeper.note("error", text=ENGINE_FAILED, detail=detail)
+                self.events.notified.emit(Notice("error", ENGINE_FAILED, detail))
             case m.TurnEnded(error=error):
                 self._record.take(event)
                 if error is not None:
@@ -605,7 +654,7 @@ class Session:
     def _region_ended(self, job: int, ended: m.TurnEnded) -> None:
         if ended.outcome == "finished" and self.volume is not None:
             self._board.region_predicted(job, self.volume, shares(self._budget).blocks)
-        else:
+        elif ended.outcome != "finished":
             self._board.end(job, ended.outcome, ended.error)
 
     # -- inside: saving and telling ----------------------------------------------------------
@@ -621,8 +670,8 @@ class Session:
                     volume=reference(self.volume, confirmed=self.confirmed),
                     classes=self.classes,
                     settings=self.settings,
-                    shown_model=self._shown_on_disk,
-                )
+                ),
+                self._record.snapshot,
             )
 
     def _notify_error(self, error: Exception) -> None:
@@ -630,6 +679,7 @@ class Session:
         text = str(error)
         if not isinstance(error, BrushfireError):
             text = f"Something went wrong that we did not foresee: {error or type(error).__name__}"
+        self._keeper.note("error", text=text, detail=detail)
         self.events.notified.emit(Notice("error", text, detail))
 
     def _tell_disk_errors(self) -> None:
@@ -659,3 +709,7 @@ class Session:
         self._need_volume()
         assert self.labels is not None
         return self.labels
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.absolute() == other.absolute() or (one.exists() and one.samefile(other))
