@@ -166,18 +166,3 @@ class Grid:
         """Yield the cells of `indices` as boxes."""
         for index in self.indices(box):
             yield self.box(index)
-
-
-def scale_box(box: Box, factors: Sequence[float]) -> Box:
-    """Return the smallest integer box that holds ``box`` after division by ``factors``.
-
-    Parameters
-    ----------
-    box : Box
-        Voxels at one level.
-    factors : sequence of float
-        How many voxels of the box's level make one voxel of the other level, z, y, x.
-    """
-    start = triple([int(a // f) for a, f in zip(box.start, factors, strict=True)])
-    stop = triple([int(-(-b // f)) for b, f in zip(box.stop, factors, strict=True)])
-    return Box(start, stop)

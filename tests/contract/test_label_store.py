@@ -323,6 +323,20 @@ def test_a_closed_store_can_be_read_but_not_painted(store):
     assert store.checkpoint()
 
 
+def test_snapshots_tell_which_slices_changed_between_them(store):
+    store[0, 1:3, 1:3] = 1
+    before = store.snapshot()
+    assert store.snapshot().changed_slices(before) == set()
+    last = store.shape[0] - 1
+    store[last, 2, 2] = 2
+    store[0, 1, 1] = 0
+    after = store.snapshot()
+    assert {0, last} <= after.changed_slices(before)
+    for z in set(range(store.shape[0])) - after.changed_slices(before):
+        plane = Box((z, 0, 0), (z + 1, *store.shape[1:]))
+        assert np.array_equal(after.read(plane), before.read(plane))
+
+
 def test_a_snapshot_reads_inside_only(store):
     with pytest.raises(AnnotationError, match="inside"):
         store.snapshot().read(Box((0, 0, 0), (5, 1, 1)))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brushfire.geometry import Box, Grid, scale_box
+from brushfire.geometry import Box, Grid
 
 coordinate = st.integers(-5, 12)
 corner = st.tuples(coordinate, coordinate, coordinate)
@@ -79,16 +79,6 @@ def test_cells_of_a_box_are_those_that_touch_it(
     grid = Grid(whole, size)
     touching = {i for i in grid.indices() if grid.box(i).intersect(box)}
     assert set(grid.indices(box)) == touching
-
-
-@given(boxes().filter(lambda b: min(b.start) >= 0), st.sampled_from([1, 2, 4, 1.5]))
-def test_scaled_box_holds_the_scaled_voxels(box: Box, factor: float) -> None:
-    scaled = scale_box(box, (factor,) * 3)
-    for a, b, c, d in zip(box.start, box.stop, scaled.start, scaled.stop, strict=True):
-        assert c <= a / factor
-        assert d >= b / factor
-        assert c > a / factor - 1
-        assert d < b / factor + 1
 
 
 def test_a_box_does_not_stop_before_it_starts() -> None:

@@ -87,6 +87,19 @@ class AnnotationSnapshot:
         """Return the slices along z that have a label, in rising order."""
         return tuple(sorted(self._tally.by_slice))
 
+    def changed_slices(self, before: AnnotationSnapshot) -> set[int]:
+        """Return the slices along z that may differ from those of an earlier snapshot.
+
+        Found by comparing which chunks the two share, without looking at voxels.
+        """
+        mine, theirs = self._chunks, before._chunks
+        return {
+            z
+            for index in {**mine, **theirs}
+            if mine.get(index) is not theirs.get(index)
+            for z in range(self._grid.box(index).start[0], self._grid.box(index).stop[0])
+        }
+
     def counts(self) -> dict[int, ClassCount]:
         """Return voxels and slices of each class that has a voxel."""
         return self._tally.counts()

@@ -104,13 +104,14 @@ class StrokeRegions:
 
     def update(self, snapshot: AnnotationSnapshot) -> tuple[int, ...]:
         """Take over newer strokes and return the slices that changed."""
-        self._snapshot = snapshot
+        before, self._snapshot = self._snapshot, snapshot
         drafts = {}
         present = set(snapshot.slices())
+        touched = present if before is None else present & snapshot.changed_slices(before)
         changed = [z for z in self._slices if z not in present]
         for z in changed:
             del self._slices[z]
-        for z in sorted(present):
+        for z in sorted(touched):
             draft = self._draft(snapshot, z)
             if draft is not None:
                 drafts[z] = draft
@@ -172,7 +173,7 @@ class StrokeRegions:
             return None
         draft = _Draft(box, digest, labels)
         known, held = _carried(before, box)
-        for value in np.unique(labels):
+        for value in np.flatnonzero(np.bincount(labels.ravel())):
             if value:
                 draft.regions += _find_regions(labels, int(value), box, known, held)
         return draft
