@@ -94,28 +94,27 @@ def score(case: Case, model: SegmentationModel, slices: list[int]) -> float:
     return mean_iou(np.stack(found), case.truth[slices])
 
 
-def learn(
-    case: Case, labels: np.ndarray, count: int, seed: int, marks: list[float]
-) -> Iterator[dict]:
+def learn(case: Case, labels: np.ndarray, count: int, seed: int, args: Namespace) -> Iterator[dict]:
     """Learn as the engine does and score the shown model at each mark."""
+    now = time.process_time if args.processor_time else time.perf_counter
     learner = Learner(case.volume, NetworkSettings(), LearningSettings(), device="cpu", seed=seed)
     store = open_annotations(None, case.volume.shape)
     store[...] = labels
     case.volume.statistics()
-    started = time.perf_counter()
+    started = now()
     learner.set_annotations(store.snapshot())
     learner.fit()
     learner.propose()
-    first = proposed = time.perf_counter() - started
+    first = proposed = now() - started
     clock = first
-    for mark in marks:
+    for mark in args.seconds:
         while clock < mark:
-            before = time.perf_counter()
+            before = now()
             learner.step()
             if clock - proposed >= PROPOSE_EVERY:
                 learner.propose()
                 proposed = clock
-            clock += time.perf_counter() - before
+            clock += now() - before
         shown = learner.shown
         assert shown is not None
         iou = score(case, SegmentationModel.from_snapshot(shown), case.scored(count))
@@ -159,13 +158,18 @@ def main() -> None:
     options.add_argument("--seconds", nargs="+", type=float, default=[3, 30, 60, 180])
     options.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     options.add_argument("--no-forest", action="store_true")
+    options.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="count one thread's processor time, where other programs run beside",
+    )
     args = options.parse_args()
     if args.quick:
         args.data, args.slices, args.seeds, args.seconds = args.data[:1], [3], [0], [3, 15]
     folder = data_folder()
     if folder is None:
         raise SystemExit("The real data is not here. Set BRUSHFIRE_DATA to its folder.")
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1 if args.processor_time else args.threads)
     found: dict[str, list[float]] = {}
     for name in args.data:
         case = load(folder / name, quick=args.quick)
@@ -185,7 +189,7 @@ def main() -> None:
 
 def compare(case: Case, count: int, seed: int, args: Namespace) -> Iterator[dict]:
     labels = paint(case, count, seed)
-    yield from learn(case, labels, count, seed, args.seconds)
+    yield from learn(case, labels, count, seed, args)
     if not args.no_forest:
         yield forest(case, labels, count, seed)
 
