@@ -295,6 +295,8 @@ class Journal:
         data = b"".join(map(encode, batch))
         self._open_segment().append(data, last)
         with self._condition:
+            # Together with the number, so that whoever waited for it finds no old refusal.
+            self._writing.over()
             self._saved = max(self._saved, last)
             self._forget(last)
             self._journal_bytes += len(data)
@@ -315,6 +317,7 @@ class Journal:
                 self._changed |= changed
             raise
         with self._condition:
+            self._gathering.over()
             self._saved = max(self._saved, snapshot.revision)
             self._forget(snapshot.revision)
             if not self._pending:

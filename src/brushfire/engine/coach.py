@@ -31,7 +31,7 @@ PROPOSE_SECONDS = 3.0
 REFIT_SECONDS = 1.0
 """The last layer follows new strokes at most this often."""
 
-REFIT_SHARE = 3
+REFIT_SHARE = 2
 """Steps get this many times as long as the last refit took before the next one."""
 
 
