@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FIELDS = {
     "first_pixel_s", "first_tile_s", "steps", "annotated_fraction", "miou_unseen", "dice",
-    "peak_rss_mb", "longest_stall_ms", "exports", "screenshots",
+    "peak_rss_mb", "longest_stall_ms", "stalls_ms", "exports", "screenshots",
 }  # fmt: skip
 
 
@@ -45,6 +45,10 @@ def test_the_demo_measures_every_field(files, tmp_path: Path) -> None:
 
     assert set(summary) >= FIELDS
     assert json.loads((out / "summary.json").read_text()) == summary
+    assert list(summary["stalls_ms"]) == [
+        "opening", "confirming", "painting", "learning", "scoring", "exporting",
+    ]  # fmt: skip
+    assert summary["longest_stall_ms"] == max(list(summary["stalls_ms"].values())[1:])
     assert 0 < summary["annotated_fraction"] <= 0.02
     assert summary["annotated_slices"] == [1, 4]
     assert summary["scored_slices"] == [0, 2, 3, 5]

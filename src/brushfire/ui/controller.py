@@ -14,7 +14,7 @@ from brushfire.ui import shortcuts
 from brushfire.ui.connections import Connections
 from brushfire.ui.dispatch import ClosingWatch, Dispatcher
 from brushfire.ui.guards import Guards
-from brushfire.ui.layers import SessionLayers, load_units, role_of
+from brushfire.ui.layers import SessionLayers, load_layers, role_of
 from brushfire.ui.textures import main_window, whole_viewer
 from brushfire.ui.viewport import Viewport
 
@@ -55,7 +55,7 @@ class Controller(QObject):
         self.viewer = viewer
         self.session = session if session is not None else Session()
         self.closed = False
-        load_units()
+        load_layers()
         self.layers = SessionLayers(viewer, self.session)
         self.guards = Guards(viewer, self.session, self.layers, self.say)
         self.viewport = Viewport(viewer, self.layers.reference, self)

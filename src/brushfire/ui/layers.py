@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from brushfire.ui.arrays import PlaneArray
 from brushfire.ui.connections import Connections
@@ -28,6 +29,9 @@ STALE = 128
 
 KEY = "brushfire"
 """Under this key of ``layer.metadata`` a layer says what it is to us."""
+
+SOON_MS = 150
+"""The prediction layer follows the strokes layer after this, so that each is drawn in between."""
 
 NAMES = {
     "strokes": "Brushfire strokes",
@@ -63,6 +67,10 @@ class SessionLayers:
         self._removing = False
         self._adopted: Layer | None = None
         self._shown: Volume | None = None
+        self._soon = QTimer()
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(SOON_MS)
+        self._soon.timeout.connect(self._prepare_prediction)
         self._connections = Connections()
         for signal, slot in (
             (session.events.volume_changed, self.follow_volume),
@@ -118,8 +126,15 @@ class SessionLayers:
         if self.session.predictions is None:
             self._remove([self.prediction, *self.extra.values()])
             self.prediction, self.extra = None, {}
-            return
-        if self.prediction is None and self.session.learning.shown_model is not None:
+        elif self.prediction is None and self.session.confirmed:
+            self._soon.start()
+
+    def _prepare_prediction(self) -> None:
+        """Add the prediction layer while it is still empty.
+
+        Adding a layer takes napari over 100 ms, which somebody who paints would notice.
+        """
+        if self.session.confirmed and self.prediction is None:
             self.show_prediction()
 
     def _same_data(self, volume: Volume) -> bool:
@@ -324,16 +339,18 @@ class SessionLayers:
 
     def close(self) -> None:
         """Stop following the session."""
+        self._soon.stop()
         self._connections.close()
 
 
-def load_units() -> None:
-    """Make napari read its table of units now.
+def load_layers() -> None:
+    """Make napari load now what its first layers need: its table of units, and pandas.
 
-    It does so for the first layer of a process, which takes most of a second: better while the
-    dock opens than while a volume does.
+    Together these take most of a second: better while the dock opens than while a volume does.
     """
-    Image(np.zeros((2, 2), np.uint8), units=("micrometer",) * 2)
+    plane = np.zeros((2, 2), np.uint8)
+    Image(plane, units=("micrometer",) * 2)
+    Labels(plane, colormap=stroke_colormap(()))
 
 
 def image_tuples(

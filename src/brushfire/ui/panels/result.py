@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from brushfire.ui.connections import Connections
     from brushfire.ui.controller import Controller
 
+REST_MS = 250
+"""A path is suggested for the slice on which the slider came to rest."""
+
 REGIONS = ("This slice", "A box", "Whole volume")
 FORMATS = {"OME-Zarr": ("ome-zarr", ".ome.zarr"), "BigTIFF": ("tiff", ".tif")}
 
@@ -56,7 +59,11 @@ class ResultPanel(QWidget):
         self.setProperty("role", "plain")
         self._controller = controller
         self._job: int | None = None
-        self._typed = False
+        self._suggested = self._volume = ""
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._suggest_path)
         self.empty = label("Predictions appear here a few seconds after learning starts.")
         self.looks = self._make_looks()
         self.export_form = self._make_export()
@@ -122,7 +129,7 @@ class ResultPanel(QWidget):
         self.format.currentIndexChanged.connect(self._suggest_path)
         self.path = QLineEdit()
         self.path.setMinimumWidth(1)
-        self.path.textEdited.connect(self._on_typed)
+        self.path.textEdited.connect(lambda text: text or self._suggest_path())
         self.browse = button("…", self._browse, tip="Choose where the masks go")
         self.browse.setFixedWidth(30)
         for combo in (self.region, self.format):
@@ -171,9 +178,11 @@ class ResultPanel(QWidget):
 
     def _on_volume(self) -> None:
         volume = self._controller.session.volume
-        self._typed = False
         self.done.hide()
-        if volume is not None:
+        # A corrected voxel size or a new pyramid leave what was typed as it is.
+        known, self._volume = self._volume, volume.fingerprint if volume is not None else ""
+        if volume is not None and known != self._volume:
+            self.path.clear()
             for (first, last), length in zip(self.corners, volume.shape, strict=True):
                 first.set_range(0, length - 1)
                 last.set_range(1, length)
@@ -318,21 +327,18 @@ class ResultPanel(QWidget):
 
     def _on_slice(self, event: object = None) -> None:
         if self.region.currentText() == REGIONS[0]:
-            self._suggest_path()
-
-    def _on_typed(self, text: str) -> None:
-        self._typed = bool(text)
-        if not text:
-            self._suggest_path()
+            self._rest.start()
 
     def _suggest_path(self, *_: object) -> None:
         session = self._controller.session
-        if self._typed or session.volume is None:
-            return
+        self._rest.stop()
+        if session.volume is None or self.path.text() not in ("", self._suggested):
+            return  # somebody chose another place
         suffix = FORMATS[self.format.currentText()][1]
         folder = session.project.folder.parent if session.project else Path.home()
-        self.path.setText(str(folder / f"{session.volume.name}-masks{self._tag()}{suffix}"))
-        self.path.setCursorPosition(len(self.path.text()))
+        self._suggested = str(folder / f"{session.volume.name}-masks{self._tag()}{suffix}")
+        self.path.setText(self._suggested)
+        self.path.setCursorPosition(len(self._suggested))
 
     def _tag(self) -> str:
         kind = self.region.currentText()
@@ -349,10 +355,11 @@ class ResultPanel(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Export masks", self.path.text())
         if path:
             self.path.setText(path)
-            self._typed = True
 
     def _export(self) -> None:
         def start() -> None:
+            if self._rest.isActive():
+                self._suggest_path()
             region = self.chosen_region()
             name = FORMATS[self.format.currentText()][0]
             self._job = self._controller.session.export(
