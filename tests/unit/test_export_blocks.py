@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from brushfire.export.targets import cell_of
 from brushfire.geometry import Grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHAPES = st.tuples(st.integers(1, 3000), st.integers(1, 9000), st.integers(1, 9000))
 BUDGETS = st.integers(2**23, 2**34)
@@ -26,10 +34,58 @@ def test_a_zarr_block_is_whole_chunks(shape: tuple[int, int, int], budget: int) 
     cell = cell_of("ome-zarr", shape, budget)
     chunk = [min(c, n) for c, n in zip((16, 256, 256), shape, strict=True)]
     assert all(n % c == 0 for n, c in zip(cell, chunk, strict=True))
-    assert cell[0] * cell[1] * cell[2] * 8 <= budget
+    assert cell[0] * cell[1] * cell[2] <= max(budget // 16, chunk[0] * chunk[1] * chunk[2])
 
 
 @pytest.mark.parametrize("format", ["ome-zarr", "tiff"])
 def test_a_large_volume_is_few_blocks(format: str) -> None:
     cell = cell_of(format, (2160, 2560, 2560), 2**28)
     assert 100 < len(Grid((2160, 2560, 2560), cell)) < 2000
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+import numpy as np
+from brushfire.geometry import Box
+from support.exporting import ArraySource, export
+
+def memory(key):
+    text = Path("/proc/self/status").read_text()
+    return int(text.split(key + ":")[1].split()[0]) * 1024
+
+class Bands(ArraySource):
+    def __init__(self):
+        pass
+
+    shape = (64, 2560, 2560)
+
+    def read(self, box):
+        block = np.empty(box.shape, np.uint8)
+        y, x = (axis.astype(np.int16) for axis in np.ogrid[box.slices[1:]])
+        for z, plane in enumerate(block, start=box.start[0]):
+            plane[...] = (z + y) // 50 % 2 + (3 * y + 7 * x) // 40 % 2
+        return block
+
+bands = Bands()
+bands.read(Box((0, 0, 0), (1, 2560, 2560)))
+Path("/proc/self/clear_refs").write_text("5")
+before = memory("VmRSS")
+export(bands, Path(sys.argv[1]), sys.argv[2], budget_bytes=int(sys.argv[3]))
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Peaks are read from /proc.")
+@pytest.mark.parametrize("format", ["ome-zarr", "tiff"])
+def test_an_export_keeps_to_its_budget(tmp_path: Path, format: str) -> None:
+    budget = 128 << 20
+    tests = os.path.dirname(os.path.dirname(__file__))
+    told = subprocess.run(
+        [sys.executable, "-c", GROWTH, tmp_path, format, str(budget)],
+        env={**os.environ, "PYTHONPATH": tests},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(told.stdout) < budget

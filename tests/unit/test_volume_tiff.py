@@ -11,7 +11,7 @@ import tifffile
 from brushfire.errors import VolumeError
 from brushfire.geometry import Box
 from brushfire.volumes import open_volume
-from brushfire.volumes.pages import SEGMENT_CACHE_BYTES, PagedArray
+from brushfire.volumes.pages import PagedArray
 from brushfire.volumes.sources import MappedArray
 from brushfire.volumes.tiff import natural_key
 from support.volumes import DATA, write_apart, write_slices
@@ -110,12 +110,14 @@ def test_a_box_decodes_only_its_tiles(tmp_path: Path) -> None:
     data = np.random.default_rng(3).integers(0, 255, (5, 256, 256), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", data, tile=(64, 64), compression="zlib")
     volume = open_volume(tmp_path / "a.tif")
-    cache = volume.sources[0]._array._cache
+    cache = volume.cache.segments
     np.testing.assert_array_equal(
         volume.read(Box((2, 60, 70), (3, 70, 90)))[0], data[2:3, 60:70, 70:90]
     )
-    assert sorted(cache._kept) == [(2, 1), (2, 5)]
-    assert cache._bytes == 2 * 64 * 64 < SEGMENT_CACHE_BYTES
+    assert len(cache) == 2
+    assert cache.nbytes == 2 * 64 * 64
+    volume.read(Box((2, 60, 70), (3, 70, 90)))
+    assert len(cache) == 2
 
 
 def test_no_file_stays_open(tmp_path: Path) -> None:

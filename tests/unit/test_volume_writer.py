@@ -196,11 +196,35 @@ def test_a_file_in_the_way_gets_a_sentence(tmp_path: Path) -> None:
         write_json(tmp_path / "file" / "a.json", {})
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("channels", [None, ["a", "b"]])
+def test_damaged_blocks_are_replaced_unread(
+    tmp_path: Path, version: str, channels: list[str] | None
+) -> None:
+    shape = (5, 33, 40)
+    data = np.random.default_rng(0).integers(1, 99, shape, dtype=np.uint8)
+    data = data if channels is None else np.stack([data, data + 1])
+    shard = None if version == "0.4" else (4, 32, 32)
+    options = {"shape": shape, "dtype": "u1", "chunk": (4, 16, 16), "shard": shard}
+    options |= {"version": version, "channels": channels}
+    box = Box.of_shape(shape)
+    create(tmp_path / "a", **options).write(box, data)
+    for file in (tmp_path / "a" / "0").rglob("*"):
+        if file.is_file() and file.name.isdigit():
+            file.write_bytes(b"damaged")
+    writer = create(tmp_path / "a", **options, resume=True)
+    writer.discard(box)
+    assert not writer.read(box).any()
+    for cell in Grid(shape, writer.block).boxes():
+        writer.write(cell, data[(..., *cell.slices)])
+    np.testing.assert_array_equal(writer.read(box), data)
+
+
 FULL = """
 import signal, sys, resource
 import numpy as np
 from brushfire.errors import StorageError
-from brushfire.geometry import Box
+from brushfire.geometry import Box, Grid
 from brushfire.volumes import create_multiscale
 shape = (8, 256, 256)
 writer = create_multiscale(sys.argv[1], shape=shape, dtype="u1", voxel_size=None, name="full")

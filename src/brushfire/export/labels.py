@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
 
@@ -11,10 +12,10 @@ import numpy as np
 
 from brushfire.errors import Cancelled, ExportError, VolumeError
 from brushfire.export.disk import remove, size_on_disk, storage_error
-from brushfire.export.manifest import Manifest, block_digest, is_manifest
-from brushfire.export.targets import Description, Format, cell_of, open_target
+from brushfire.export.manifest import Manifest, block_digest, is_manifest, slabs_digest
+from brushfire.export.targets import CACHE_BYTES, Description, Format, cell_of, open_target
 from brushfire.geometry import Box, Grid, Scale, Triple, triple
-from brushfire.volumes import open_volume
+from brushfire.volumes import find_wrong_level, open_volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from brushfire.volumes import Volume
 
 _TIFF_SUFFIXES = (".tif", ".tiff")
+# Writing blocks, finishing, comparing blocks, and comparing levels where there are some.
+_STAGES: dict[Format, int] = {"ome-zarr": 4, "tiff": 3}
 
 
 class LabelSource(Protocol):
@@ -159,6 +162,7 @@ class _Export:
         self._budget = budget_bytes
         self._progress = progress
         self._cancelled = cancelled
+        self._stages = _STAGES[description.format]
         self._partial = target.with_name(f"partial-{target.name}")
         self._checking = target.with_name(f"checking-{target.name}")
         self._grid = Grid(
@@ -213,7 +217,7 @@ class _Export:
                 if manifest.digests.get(index) != digest:
                     target.write(box, block)
                     manifest.add(index, digest)
-            target.finish(self._budget, self._finishing, self._cancelled)
+            target.finish(self._budget, partial(self._staged, 1), self._cancelled)
         finally:
             target.close()
 
@@ -222,9 +226,22 @@ class _Export:
         # goes by the path: reading them from there would compare them with themselves.
         self._partial.replace(self._checking)
         try:
-            damaged = self._damaged(manifest)
+            volume = self._reopen()
+            try:
+                self._compare_blocks(volume, manifest)
+                self._compare_levels(volume)
+            finally:
+                volume.close()
         finally:
             self._checking.replace(self._partial)
+        self._step(self._stages, 0)
+
+    def _compare_blocks(self, volume: Volume, manifest: Manifest) -> None:
+        damaged = []
+        for done, index in enumerate(self._grid.indices()):
+            self._step(2, done)
+            if _digest_of(volume, self._grid.box(index)) != manifest.digests[index]:
+                damaged.append(index)
         if damaged:
             manifest.forget(damaged)
             raise ExportError(
@@ -233,22 +250,25 @@ class _Export:
                 f"first at {self._grid.box(damaged[0])}",
                 do="Check the disk, then export again: only these blocks are written anew.",
             )
-        self._progress(3 * len(self._grid), 3 * len(self._grid))
 
-    def _damaged(self, manifest: Manifest) -> list[Triple]:
-        volume = self._reopen()
-        try:
-            damaged = []
-            for done, index in enumerate(self._grid.indices()):
-                self._step(2, done)
-                if _digest_of(volume, self._grid.box(index)) != manifest.digests[index]:
-                    damaged.append(index)
-            return damaged
-        finally:
-            volume.close()
+    def _compare_levels(self, volume: Volume) -> None:
+        """Make each reduced level again from the one below, which by then is known to be right."""
+        wrong = find_wrong_level(
+            volume,
+            budget_bytes=self._budget // 8,
+            progress=partial(self._staged, 3),
+            cancelled=self._cancelled,
+        )
+        if wrong is not None:
+            level, box = wrong
+            raise ExportError(
+                "The reduced levels that are read back are those of the labels below them.",
+                got=f"another level {level} of {self._partial}, at {box}",
+                do="Check the disk, then export again: the labels are kept, the levels made anew.",
+            )
 
     def _reopen(self) -> Volume:
-        volume = open_volume(self._checking)
+        volume = open_volume(self._checking, cache_bytes=CACHE_BYTES)
         wanted = self._description
         if (
             volume.shape != wanted.shape
@@ -266,20 +286,23 @@ class _Export:
         return volume
 
     def _step(self, stage: int, done: int) -> None:
-        """Tell how far it is: writing, finishing and comparing count one grid each."""
+        """Tell how far it is: each stage counts one grid."""
         if self._cancelled():
             raise Cancelled
-        self._progress(stage * len(self._grid) + done, 3 * len(self._grid))
+        self._progress(stage * len(self._grid) + done, self._stages * len(self._grid))
 
-    def _finishing(self, done: int, total: int) -> None:
+    def _staged(self, stage: int, done: int, total: int) -> None:
         blocks = len(self._grid)
-        self._progress(blocks + blocks * done // max(1, total), 3 * blocks)
+        self._progress(stage * blocks + blocks * done // max(1, total), self._stages * blocks)
 
 
 def _digest_of(volume: Volume, box: Box) -> str | None:
     """Return the checksum of what is on disk; None where it cannot even be decoded."""
     try:
-        return block_digest(volume.read(box)[0])
+        # Slabs, because reading whole shards at once takes several times their size.
+        depth = volume.chunk[0]
+        slabs = Grid(box.shape, (depth, *box.shape[1:])).boxes()
+        return slabs_digest(box.shape, (volume.read(s.shift(box.start))[0] for s in slabs))
     except VolumeError:
         return None
 
@@ -350,12 +373,12 @@ def _check_partial(manifest: Path, *kept: Path) -> None:
             )
 
 
-def _put_in_place(partial: Path, target: Path) -> None:
+def _put_in_place(complete: Path, target: Path) -> None:
     if not target.is_dir():
-        partial.replace(target)
+        complete.replace(target)
         return
     # No system replaces a folder that holds something; the old one leaves last.
     old = Path(tempfile.mkdtemp(prefix="replaced-", dir=target.parent))
     target.replace(old / target.name)
-    partial.replace(target)
+    complete.replace(target)
     remove(old)

@@ -22,8 +22,14 @@ _KIND = "brushfire export"
 
 def block_digest(block: NDArray[np.uint8]) -> str:
     """Return the checksum of one block, which covers its shape too."""
-    digest = hashlib.blake2b(repr(block.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(block).data)
+    return slabs_digest(triple(block.shape), [block])
+
+
+def slabs_digest(shape: Triple, slabs: Iterable[NDArray[np.uint8]]) -> str:
+    """Return the checksum of the block of ``shape`` that ``slabs`` form, one below the other."""
+    digest = hashlib.blake2b(repr(shape).encode(), digest_size=16)
+    for slab in slabs:
+        digest.update(np.ascontiguousarray(slab).data)
     return digest.hexdigest()
 
 

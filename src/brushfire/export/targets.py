@@ -28,6 +28,9 @@ Format = Literal["ome-zarr", "tiff"]
 _CHUNK = (16, 256, 256)
 _SHARD = (64, 1024, 1024)
 _SLAB_BYTES = 2**24
+CACHE_BYTES = 0
+"""Writing and comparing decode each chunk once: what is kept would only cost memory."""
+
 _ROWS = 512
 
 
@@ -102,7 +105,7 @@ def cell_of(format: Format, shape: Triple, budget_bytes: int) -> Triple:
     if format == "tiff":
         return _slab(shape, max(1, min(budget_bytes // 4, _SLAB_BYTES)))
     # Measured: a shard on its way to the disk is held six times over, compression included.
-    return _shard(shape, budget_bytes // 8)
+    return _shard(shape, budget_bytes // 16)
 
 
 def open_target(description: Description, path: Path, cell: Triple, *, resume: bool) -> Target:
@@ -133,10 +136,13 @@ class ZarrTarget:
             shard=cell,
             resume=resume,
             attributes={"origin_zyx": list(description.origin)},
+            cache_bytes=CACHE_BYTES,
         )
 
     def write(self, box: Box, block: NDArray[np.uint8]) -> None:
         """Write one block of level 0."""
+        # An earlier attempt's, damaged perhaps, is not to be read for the sake of its margins.
+        self._writer.discard(box)
         self._writer.write(box, block)
 
     def finish(
@@ -146,7 +152,9 @@ class ZarrTarget:
         cancelled: Callable[[], bool],
     ) -> None:
         """Build the reduced levels."""
-        self._writer.build_levels(budget_bytes=budget_bytes, progress=progress, cancelled=cancelled)
+        self._writer.build_levels(
+            budget_bytes=budget_bytes // 2, progress=progress, cancelled=cancelled
+        )
 
     def close(self) -> None:
         """Release the store."""

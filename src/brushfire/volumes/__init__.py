@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from brushfire.volumes.lazy import LazyView
 from brushfire.volumes.open import describe, open_volume
-from brushfire.volumes.pyramid import build_pyramid, find_pyramid
+from brushfire.volumes.pyramid import build_pyramid, find_pyramid, find_wrong_level
 from brushfire.volumes.statistics import Statistics
 from brushfire.volumes.volume import Level, Volume
 from brushfire.volumes.writer import MultiscaleWriter, create_multiscale, register_label
@@ -19,6 +19,7 @@ __all__ = [
     "create_multiscale",
     "describe",
     "find_pyramid",
+    "find_wrong_level",
     "open_volume",
     "register_label",
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brushfire.geometry import Scale
+    from brushfire.volumes.cache import Cache
 
 
 def is_array(value: object) -> bool:
@@ -32,6 +33,7 @@ def open_arrays(
     time: int | None,
     source: str | None = None,
     format: str = "Array",
+    cache: Cache | None = None,
 ) -> Volume:
     """Open one array-like, or several as the levels of a pyramid, finest first.
 
@@ -70,11 +72,18 @@ def open_arrays(
         levels=levels,
         voxel_size=voxel_size,
         time=time if "t" in resolved.axes else None,
+        cache=cache,
     )
 
 
 def open_npy(
-    path: Path, *, axes: str | None, voxel_size: Scale | None, name: str | None, time: int | None
+    path: Path,
+    *,
+    axes: str | None,
+    voxel_size: Scale | None,
+    name: str | None,
+    time: int | None,
+    cache: Cache,
 ) -> Volume:
     """Open a .npy file, mapped; objects in it are never unpickled.
 
@@ -114,6 +123,7 @@ def open_npy(
         time=time,
         source=str(path),
         format="NumPy",
+        cache=cache,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brushfire.errors import VolumeError
+from brushfire.errors import AxesError, VolumeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def resolve_axes(shape: Sequence[int], axes: str | None, *, time: int | None) ->
 
     Raises
     ------
-    VolumeError
+    AxesError, VolumeError
         For axes that are no volume: too many, too few, named twice, or time without a choice.
     """
     shape = tuple(int(n) for n in shape)
@@ -88,7 +88,7 @@ def resolve_axes(shape: Sequence[int], axes: str | None, *, time: int | None) ->
         for letter, n in zip(letters, shape, strict=True)
     )
     if time is not None and "t" not in letters:
-        raise VolumeError(
+        raise AxesError(
             "A time point can be chosen only where there is a time axis.",
             got=f"time={time} with axes {letters}",
             do="Leave time out, or name the axes.",
@@ -111,7 +111,7 @@ def _match_axes(shape: tuple[int, ...], axes: str) -> str:
     if len(letters) == len(long):
         named = dict(zip(long, letters, strict=True))
         return "".join(named.get(i, "?") for i in range(len(shape)))
-    raise VolumeError(
+    raise AxesError(
         "There is one axis letter for each axis of the data.",
         got=f"axes {axes!r} for shape {shape}",
         do="Give as many letters out of t, c, z, y, x as the shape has numbers.",
@@ -122,7 +122,7 @@ def _name_axes(shape: tuple[int, ...]) -> str:
     """Guess axes that nobody named."""
     long = [i for i, n in enumerate(shape) if n > 1]
     if len(long) > 4:
-        raise VolumeError(
+        raise AxesError(
             "A volume has at most four axes: channel, z, y, x.",
             got=f"{len(long)} axes longer than 1 in shape {shape}",
             do="Name the axes, for example axes='tczyx', and choose a time point.",
@@ -148,7 +148,7 @@ def _place_channels(shape: tuple[int, ...]) -> str:
         return "czyx"
     if shape[-1] <= 4:
         return "zyxc"
-    raise VolumeError(
+    raise AxesError(
         "The channel axis can be told from the others.",
         got=f"shape {shape} without names for its axes",
         do="Name the axes, for example axes='czyx' or axes='tzyx' with a time point.",
@@ -159,19 +159,19 @@ def _check_letters(letters: str, shape: tuple[int, ...]) -> None:
     named = [letter for letter in letters if letter != "?"]
     unknown = [a for a, n in zip(letters, shape, strict=True) if a not in LETTERS and n > 1]
     if unknown:
-        raise VolumeError(
+        raise AxesError(
             "The axes of a volume are t, c, z, y and x.",
             got=f"axes {letters} with shape {shape}",
             do="Name the axes with these letters, for example axes='czyx'.",
         )
     if len(named) != len(set(named)):
-        raise VolumeError(
+        raise AxesError(
             "Each axis is named once.",
             got=f"axes {letters} with shape {shape}",
             do="Name the axes, for example axes='czyx'.",
         )
     if "y" not in named or "x" not in named:
-        raise VolumeError(
+        raise AxesError(
             "A volume has the axes y and x.",
             got=f"axes {letters} with shape {shape}",
             do="Name the axes, for example axes='zyx'.",
@@ -182,14 +182,14 @@ def _time_index(time: int | None, count: int) -> int:
     if count == 1 and time in (None, 0):
         return 0
     if time is None:
-        raise VolumeError(
+        raise AxesError(
             "One time point is opened at a time.",
             got=f"{count} time points",
             do=f"Choose one with time=0 to time={count - 1}, or, if the axis named t is in fact "
             "depth, open with axes that name it z.",
         )
     if not 0 <= time < count:
-        raise VolumeError(
+        raise AxesError(
             "The chosen time point exists.",
             got=f"time={time} of {count}",
             do=f"Choose time=0 to time={count - 1}.",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brushfire.geometry import Scale
+    from brushfire.volumes.cache import Cache
 
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
@@ -43,7 +44,13 @@ def is_zarr(folder: Path) -> bool:
 
 
 def open_ome_zarr(
-    path: Path, *, axes: str | None, voxel_size: Scale | None, name: str | None, time: int | None
+    path: Path,
+    *,
+    axes: str | None,
+    voxel_size: Scale | None,
+    name: str | None,
+    time: int | None,
+    cache: Cache,
 ) -> Volume:
     """Open the image in the zarr group at ``path``.
 
@@ -61,10 +68,12 @@ def open_ome_zarr(
     metadata = node.attributes.get("ome", node.attributes)
     if "multiscales" not in metadata:
         inner = _only_image(path, metadata)
-        return open_ome_zarr(inner, axes=axes, voxel_size=voxel_size, name=name, time=time)
+        return open_ome_zarr(
+            inner, axes=axes, voxel_size=voxel_size, name=name, time=time, cache=cache
+        )
     image = _validate(node, metadata)
     multiscale = image.multiscales[0]
-    arrays = [_open_dataset(node, dataset.path) for dataset in multiscale.datasets]
+    arrays = [_open_dataset(node, dataset.path, cache) for dataset in multiscale.datasets]
     letters = axes or _letters([axis.name for axis in multiscale.axes])
     levels = _levels(path, multiscale, arrays, letters, time)
     kept = levels[0][1]
@@ -79,6 +88,7 @@ def open_ome_zarr(
         channels=_channel_names(node, image, kept.shape[0]),
         label_classes=_label_classes(metadata.get("image-label", {})),
         time=time if "t" in kept.axes else None,
+        cache=cache,
     )
 
 
@@ -203,7 +213,7 @@ def _first(values: object) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _open_dataset(node: _Node, path: str) -> Any:
+def _open_dataset(node: _Node, path: str, cache: Cache) -> Any:
     folder = node.path / path
     if not is_zarr(folder):
         raise VolumeError(
@@ -212,7 +222,8 @@ def _open_dataset(node: _Node, path: str) -> Any:
             do="The store is incomplete: copy or export it again.",
         )
     try:
-        return open_array(folder, 3 if (folder / "zarr.json").is_file() else 2)
+        zarr_format = 3 if (folder / "zarr.json").is_file() else 2
+        return open_array(folder, zarr_format, cache.chunks)
     except ValueError as error:
         raise VolumeError(
             "The arrays of a store have a known type and compression.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brushfire.errors import VolumeError
 from brushfire.volumes.array import is_array, open_arrays, open_npy
+from brushfire.volumes.cache import Cache
 from brushfire.volumes.ome_zarr import is_zarr, open_ome_zarr
 from brushfire.volumes.tiff import SUFFIXES, open_tiff, open_tiff_folder
 from brushfire.volumes.volume import Volume, check_voxel_size
@@ -25,6 +26,7 @@ def open_volume(
     voxel_size: Scale | None = None,
     name: str | None = None,
     time: int | None = None,
+    cache_bytes: int | None = None,
 ) -> Volume:
     """Open a volume for lazy reading.
 
@@ -42,6 +44,10 @@ def open_volume(
         Instead of the source's own.
     time : int, optional
         The time point to open where there are several.
+    cache_bytes : int, optional
+        What may be kept decoded for the next read, for all levels together, in a cache of its
+        own. By default it shares one with the other volumes of this process: `stores.CACHE_BYTES`
+        for chunks, and `cache.SEGMENT_BYTES` for each TIFF.
 
     Raises
     ------
@@ -52,7 +58,8 @@ def open_volume(
         voxel_size = check_voxel_size(voxel_size)
     if isinstance(source, str | os.PathLike):
         path = Path(os.path.abspath(Path(source).expanduser()))
-        return _open_path(path, axes=axes, voxel_size=voxel_size, name=name, time=time)
+        options = {"axes": axes, "voxel_size": voxel_size, "name": name}
+        return _open_path(path, {**options, "cache": Cache(cache_bytes)}, time)
     arrays = [source] if is_array(source) else _levels_of(source)
     return open_arrays(arrays, axes=axes, voxel_size=voxel_size, name=name, time=time)
 
@@ -78,10 +85,7 @@ def _levels_of(source: Any) -> list[Any]:
     return arrays
 
 
-def _open_path(
-    path: Path, *, axes: str | None, voxel_size: Scale | None, name: str | None, time: int | None
-) -> Volume:
-    options: dict[str, Any] = {"axes": axes, "voxel_size": voxel_size, "name": name}
+def _open_path(path: Path, options: dict[str, Any], time: int | None) -> Volume:
     if not path.exists():
         raise VolumeError(
             "A volume is opened from a path that exists.",

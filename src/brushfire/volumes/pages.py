@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SEGMENT_CACHE_BYTES = 64 << 20
+    from brushfire.volumes.cache import SegmentCache
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,7 @@ class TiffPageData:
 class PagedArray:
     """An array of pages: leading axes count pages, the last two or three lie in a page.
 
-    Any thread may read; no file stays open. Decoded strips and tiles are kept up to
-    `SEGMENT_CACHE_BYTES`.
+    Any thread may read; no file stays open.
 
     Parameters
     ----------
@@ -94,10 +91,16 @@ class PagedArray:
         Lengths of the leading axes.
     samples_at : int or None
         Where in a page's axes its samples are: 0, 2, or None when it has just rows and columns.
+    cache : SegmentCache
+        Keeps decoded strips and tiles.
     """
 
     def __init__(
-        self, pages: Sequence[TiffPageData], lead: tuple[int, ...], samples_at: int | None
+        self,
+        pages: Sequence[TiffPageData],
+        lead: tuple[int, ...],
+        samples_at: int | None,
+        cache: SegmentCache,
     ) -> None:
         self._pages = tuple(pages)
         self._lead = lead
@@ -111,7 +114,7 @@ class PagedArray:
         self.ndim = len(self.shape)
         self.dtype = self._pages[0].dtype
         self.chunk = (1,) * len(lead) + plane
-        self._cache = _SegmentCache()
+        self._cache = cache
 
     def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         lead, plane = key[: len(self._lead)], list(key[len(self._lead) :])
@@ -159,12 +162,13 @@ class PagedArray:
         return out
 
     def _decode(self, number: int, segment: int) -> tuple[NDArray[Any], tuple[int, ...]] | None:
-        kept = self._cache.get((number, segment))
-        if kept is not None:
-            return kept
         page = self._pages[number]
         if page.counts[segment] == 0:
             return None
+        key = page.path, page.offsets[segment]
+        kept = self._cache.get(key)
+        if kept is not None:
+            return kept
         with page.path.open("rb") as file:
             file.seek(page.offsets[segment])
             data = file.read(page.counts[segment])
@@ -173,7 +177,7 @@ class PagedArray:
         if block is None:
             return None
         decoded = (np.asarray(block), tuple(place))
-        self._cache.put((number, segment), decoded)
+        self._cache.put(key, decoded)
         return decoded
 
 
@@ -189,30 +193,3 @@ def _segments_in(page: TiffPageData, top: int, bottom: int, left: int, right: in
         for y in range(top // rows, math.ceil(bottom / rows))
         for x in range(left // columns, math.ceil(right / columns))
     ]
-
-
-class _SegmentCache:
-    """The strips and tiles decoded last, bounded in bytes."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, int], tuple[NDArray[Any], tuple[int, ...]]]
-        self._kept = OrderedDict()
-        self._bytes = 0
-
-    def get(self, key: tuple[int, int]) -> tuple[NDArray[Any], tuple[int, ...]] | None:
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
-
-    def put(self, key: tuple[int, int], value: tuple[NDArray[Any], tuple[int, ...]]) -> None:
-        with self._lock:
-            if key in self._kept or value[0].nbytes > SEGMENT_CACHE_BYTES:
-                return
-            self._kept[key] = value
-            self._bytes += value[0].nbytes
-            while self._bytes > SEGMENT_CACHE_BYTES:
-                _, (block, _) = self._kept.popitem(last=False)
-                self._bytes -= block.nbytes

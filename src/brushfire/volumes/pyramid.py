@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brushfire.errors import VolumeError
+from brushfire.volumes.cache import Cache
 from brushfire.volumes.ome_zarr import is_zarr, open_ome_zarr, read_attributes
-from brushfire.volumes.reduce import Reduction, plan_steps, reduced_shape
+from brushfire.volumes.reduce import Reduction, chain, plan_steps, reduced_shape
 from brushfire.volumes.stores import storage_errors
 from brushfire.volumes.writer import create_multiscale
 
@@ -60,15 +64,15 @@ def build_pyramid(
         progress(0, 0)
         return volume
     target = _store_path(volume, Path(folder))
-    partial = target.with_name(f"{target.name}.partial")
+    unfinished = target.with_name(f"{target.name}.partial")
     try:
-        _discard(partial)
-        _write_levels(volume, partial, voxel_size, budget_bytes, progress, cancelled)
+        _discard(unfinished)
+        _write_levels(volume, unfinished, voxel_size, budget_bytes, progress, cancelled)
         with storage_errors(target):
             _discard(target)
-            os.replace(partial, target)
+            os.replace(unfinished, target)
     except BaseException:
-        _discard(partial)
+        _discard(unfinished)
         raise
     return _attach(volume, target)
 
@@ -86,6 +90,67 @@ def find_pyramid(volume: Volume, folder: str | os.PathLike[str]) -> Volume | Non
     except VolumeError:
         # A damaged copy of what can be built again is as good as none.
         return None
+
+
+def find_wrong_level(
+    volume: Volume,
+    *,
+    budget_bytes: int,
+    progress: Callable[[int, int], None],
+    cancelled: Callable[[], bool],
+) -> tuple[int, Box] | None:
+    """Return the first block of a coarser level that is not what the level below it gives.
+
+    Parameters
+    ----------
+    volume : Volume
+        With levels made as `build_pyramid` and `MultiscaleWriter.build_levels` make them.
+    budget_bytes : int
+        Memory for the blocks being compared.
+    progress : callable
+        Takes blocks done and blocks in all.
+    cancelled : callable
+        Whether to stop; asked between slabs.
+
+    Returns
+    -------
+    (int, Box) or None
+        The level, and the block in its voxels; None where every level is right.
+
+    Raises
+    ------
+    Cancelled
+        When stopped.
+    VolumeError
+        When level 0 cannot be read.
+    """
+    reductions = chain(
+        [(level.shape, level.factors) for level in volume.levels],
+        source_chunk=volume.chunk,
+        target_block=volume.chunk,
+        channels=len(volume.channels),
+        dtype=volume.dtype,
+        budget_bytes=budget_bytes,
+    )
+    labels = bool(volume.label_classes)
+    total = sum(len(reduction.grid) for reduction in reductions)
+    done = 0
+    for level, reduction in enumerate(reductions, start=1):
+        below = partial(volume.read, level=level - 1)
+        for box, block in reduction.blocks(below, labels=labels, cancelled=cancelled):
+            if not _holds(volume, level, box, block):
+                return level, box
+            done += 1
+            progress(done, total)
+    return None
+
+
+def _holds(volume: Volume, level: int, box: Box, block: NDArray[Any]) -> bool:
+    try:
+        stored = volume.read(box, level=level)
+    except VolumeError:
+        return False  # it cannot even be decoded
+    return np.array_equal(stored, block, equal_nan=block.dtype.kind == "f")
 
 
 def _write_levels(
@@ -109,6 +174,7 @@ def _write_levels(
         name=volume.name,
         channels=volume.channels,
         attributes=provenance,
+        cache_bytes=0,  # each chunk is decoded once
     ) as writer:
         first = Reduction(
             source=source,
@@ -139,7 +205,9 @@ def _write_levels(
 
 
 def _attach(volume: Volume, path: Path) -> Volume:
-    built = open_ome_zarr(path, axes=None, voxel_size=None, name=None, time=None)
+    built = open_ome_zarr(
+        path, axes=None, voxel_size=None, name=None, time=None, cache=volume.cache or Cache()
+    )
     base = volume.levels[-1]
     step = plan_steps(base.shape, _coarsest_voxel_size(volume))[0]
     levels = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +58,34 @@ def _is_large(shape: Triple) -> bool:
 def reduced_shape(shape: Sequence[int], step: Sequence[int]) -> Triple:
     """Return the shape of a level whose voxels are ``step`` voxels of the level before."""
     return triple([-(-n // s) for n, s in zip(shape, step, strict=True)])
+
+
+def chain(
+    levels: Sequence[tuple[Triple, Scale]],
+    *,
+    source_chunk: Triple,
+    target_block: Triple,
+    channels: int,
+    dtype: np.dtype[Any],
+    budget_bytes: int,
+) -> list[Reduction]:
+    """Return how each level but the finest is made from the one before it.
+
+    Parameters
+    ----------
+    levels : sequence of (tuple of int, tuple of float)
+        Shape, z, y, x, and level-0 voxels that make one voxel, of each level, finest first.
+    source_chunk, target_block, channels, dtype, budget_bytes
+        As in `Reduction`.
+    """
+    made = []
+    for (source, finer), (target, coarser) in pairwise(levels):
+        step = triple([round(b / a) for a, b in zip(finer, coarser, strict=True)])
+        reduction = Reduction(
+            source, target, step, source_chunk, target_block, channels, dtype, budget_bytes
+        )
+        made.append(reduction)
+    return made
 
 
 def halve(block: NDArray[Any], step: Triple, *, labels: bool) -> NDArray[Any]:
@@ -138,16 +167,24 @@ class Reduction:
 
     @property
     def grid(self) -> Grid:
-        """The blocks of the target, as large as the budget allows: whole planes, if it can."""
+        """The blocks of the target, as large as the budget allows: whole planes, if it can.
+
+        Rather narrower than that, if only then whole chunks of the source can be read: what is
+        read in part is decoded again for the next part.
+        """
         cell = list(self.target_block)
         for axis in (1, 2):
             cell[axis] *= -(-self.target[axis] // cell[axis])
-        budget = min(self.budget_bytes, MOST_BLOCK_BYTES)
-        for axis in (1, 2):
-            least = self.target_block[axis]
-            while cell[axis] > least and self._cost(triple(cell), self.step[0]) > budget:
-                cell[axis] = least * max(1, cell[axis] // least // 2)
+        for depth in (max(self.step[0], self.source_chunk[0]), self.step[0]):
+            for axis in (1, 2):
+                least = self.target_block[axis]
+                while cell[axis] > least and self._cost(triple(cell), depth) > self._limit:
+                    cell[axis] = least * max(1, cell[axis] // least // 2)
         return Grid(self.target, triple(cell))
+
+    @property
+    def _limit(self) -> int:
+        return min(self.budget_bytes, MOST_BLOCK_BYTES)
 
     def run(
         self,
@@ -171,6 +208,18 @@ class Reduction:
         Cancelled
             When ``cancelled`` returns True, between two slabs.
         """
+        for box, block in self.blocks(read, labels=labels, cancelled=cancelled):
+            write(box, block)
+            yield
+
+    def blocks(
+        self,
+        read: Callable[[Box], NDArray[Any]],
+        *,
+        labels: bool,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[tuple[Box, NDArray[Any]]]:
+        """Yield each box of the target with its channels, z, y, x; the rest is as in `run`."""
         for box in self.grid.boxes():
             out = np.empty((self.channels, *box.shape), self.dtype)
             depth = self._slab(box)
@@ -185,14 +234,12 @@ class Reduction:
                 ).clip(self.source)
                 part = halve(read(wanted), self.step, labels=labels)
                 out[:, z - box.start[0] : end - box.start[0]] = part
-            write(box, out)
-            yield
+            yield box, out
 
     def _slab(self, box: Box) -> int:
         """Return how many slices of the target are made at once."""
-        budget = min(self.budget_bytes, MOST_BLOCK_BYTES)
         depth = max(1, -(-self.source_chunk[0] // self.step[0]))
-        while depth > 1 and self._cost(box.shape, depth * self.step[0]) > budget:
+        while depth > 1 and self._cost(box.shape, depth * self.step[0]) > self._limit:
             depth //= 2
         return depth
 
@@ -200,5 +247,6 @@ class Reduction:
         """Return the bytes for a block that is made from slabs of so many source slices."""
         voxel = self.channels * self.dtype.itemsize
         plane = cell[1] * self.step[1] * cell[2] * self.step[2]
-        # The slab as read, its sums in a wider type, and the block that is written.
-        return 3 * source_slices * plane * voxel + 2 * cell[0] * cell[1] * cell[2] * voxel
+        # The slab as read, its sums in a wider type, and the block on its way to the disk, which
+        # is held six times over (measured, compression included).
+        return 3 * source_slices * plane * voxel + 6 * cell[0] * cell[1] * cell[2] * voxel

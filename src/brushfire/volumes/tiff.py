@@ -25,13 +25,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brushfire.geometry import Scale
+    from brushfire.volumes.cache import Cache
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 COLOURS = ("red", "green", "blue", "alpha")
 
 
 def open_tiff(
-    path: Path, *, axes: str | None, voxel_size: Scale | None, name: str | None, time: int | None
+    path: Path,
+    *,
+    axes: str | None,
+    voxel_size: Scale | None,
+    name: str | None,
+    time: int | None,
+    cache: Cache,
 ) -> Volume:
     """Open a multi-page TIFF, OME-TIFF, ImageJ TIFF or BigTIFF.
 
@@ -42,7 +49,7 @@ def open_tiff(
     """
     with _Opened(path) as tif:
         series, letters = _choose_series(path, tif)
-        arrays = [_series_array(path, level, letters) for level in series.levels]
+        arrays = [_series_array(path, level, letters, cache) for level in series.levels]
         if arrays[0].shape != tuple(series.shape):
             letters = f"z{letters}"
         found = _voxel_size(tif, series)
@@ -65,6 +72,7 @@ def open_tiff(
         voxel_size=voxel_size or found,
         channels=channels,
         time=time if "t" in resolved.axes else None,
+        cache=cache,
     )
 
 
@@ -75,6 +83,7 @@ def open_tiff_folder(
     axes: str | None,
     voxel_size: Scale | None,
     name: str | None,
+    cache: Cache,
 ) -> Volume:
     """Open a folder of TIFF slices, in the natural order of their names.
 
@@ -106,7 +115,8 @@ def open_tiff_folder(
                 do="Move the file out of the folder, or crop and convert it like the others.",
             )
         pages.append(page)
-    array = PagedArray(pages, (len(pages),), letters.index("S") if "S" in letters else None)
+    samples_at = letters.index("S") if "S" in letters else None
+    array = PagedArray(pages, (len(pages),), samples_at, cache.segments)
     resolved = resolve_axes(array.shape, axes or f"z{_letters(letters)}", time=None)
     source = ArraySource(array, resolved, where=str(folder), chunk=array.chunk, fresh=True)
     return Volume(
@@ -117,6 +127,7 @@ def open_tiff_folder(
         levels=[(source, (1.0, 1.0, 1.0))],
         voxel_size=voxel_size or found,
         channels=colours,
+        cache=cache,
     )
 
 
@@ -204,7 +215,7 @@ def _choose_series(path: Path, tif: Any) -> tuple[Any, str]:
     return first, first.axes
 
 
-def _series_array(path: Path, level: Any, letters: str) -> Any:
+def _series_array(path: Path, level: Any, letters: str, cache: Cache) -> Any:
     """Return a lazy array for one level of a series, in the series' own axes."""
     key = level.keyframe
     if level.dataoffset is not None and len(level.parent.series) == 1:
@@ -235,7 +246,7 @@ def _series_array(path: Path, level: Any, letters: str) -> Any:
     lead = (len(pages),) if apart else tuple(level.shape[: len(level.shape) - len(axes)])
     if math.prod(lead) != len(pages):
         raise truncated(path, len(pages), math.prod(lead))
-    return PagedArray(pages, lead, axes.index("S") if "S" in axes else None)
+    return PagedArray(pages, lead, axes.index("S") if "S" in axes else None, cache.segments)
 
 
 def _letters(axes: str) -> str:

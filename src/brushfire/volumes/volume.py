@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from brushfire.volumes.cache import Cache
     from brushfire.volumes.sources import LevelSource
 
 # From here on, showing a whole plane of a single level is slow.
@@ -42,7 +43,7 @@ class Level:
     factors: Scale
 
 
-class _Cache:
+class _Shared:
     """What is computed once for a volume and shared by its copies."""
 
     def __init__(self) -> None:
@@ -77,6 +78,8 @@ class Volume:
         Value, name and "#rrggbb" of each class, when the volume is a label image that says so.
     time : int or None
         The time point chosen out of several.
+    cache : Cache, optional
+        What its levels keep decoded; None where they keep nothing.
     """
 
     def __init__(
@@ -91,12 +94,14 @@ class Volume:
         channels: Sequence[str] | None = None,
         label_classes: Sequence[tuple[int, str, str]] = (),
         time: int | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.name = name
         self.source = source
         self.format = format
         self.axes = axes
         self.time = time
+        self.cache = cache
         self.voxel_size_known = voxel_size is not None
         self.voxel_size: Scale = check_voxel_size(voxel_size or (1.0, 1.0, 1.0))
         self._sources = tuple(level for level, _ in levels)
@@ -107,7 +112,7 @@ class Volume:
         if channels is None or len(channels) != count:
             channels = ["intensity"] if count == 1 else [f"channel {i + 1}" for i in range(count)]
         self.channels = tuple(channels)
-        self._cache = _Cache()
+        self._shared = _Shared()
 
     def __repr__(self) -> str:
         return f"<Volume {self.name!r} {self.shape} {self.dtype}, {len(self.levels)} levels>"
@@ -141,10 +146,10 @@ class Volume:
     @property
     def fingerprint(self) -> str:
         """Hexadecimal digest of shape, type and a few sampled blocks; the same for any format."""
-        with self._cache.lock:
-            if self._cache.fingerprint is None:
-                self._cache.fingerprint = fingerprint(self)
-            return self._cache.fingerprint
+        with self._shared.lock:
+            if self._shared.fingerprint is None:
+                self._shared.fingerprint = fingerprint(self)
+            return self._shared.fingerprint
 
     def read(self, box: Box, *, level: int = 0) -> NDArray[Any]:
         """Return the voxels of ``box`` as channels, z, y, x in the volume's own type.
@@ -224,10 +229,10 @@ class Volume:
         VolumeError
             For a volume that is constant or has no finite value.
         """
-        with self._cache.lock:
-            if self._cache.statistics is None:
-                self._cache.statistics = measure(self)
-            return self._cache.statistics
+        with self._shared.lock:
+            if self._shared.statistics is None:
+                self._shared.statistics = measure(self)
+            return self._shared.statistics
 
     def with_voxel_size(self, voxel_size: Scale) -> Volume:
         """Return the same volume with another voxel size, in micrometres z, y, x."""
@@ -265,7 +270,7 @@ class Volume:
     def close(self) -> None:
         """End reading, for this volume and its copies; harmless when already closed."""
         # No file stays open between reads, so that there is nothing to free but the promise.
-        self._cache.closed = True
+        self._shared.closed = True
 
     def _source(self, level: int) -> LevelSource:
         if not 0 <= level < len(self.levels):
@@ -274,7 +279,7 @@ class Volume:
                 got=f"level {level} of {len(self.levels)}",
                 do="Use level 0, the finest, up to the last one.",
             )
-        if self._cache.closed:
+        if self._shared.closed:
             raise VolumeError("A volume is open while it is read.", got=self.name, do="Reopen it.")
         return self._sources[level]
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brushfire.errors import VolumeError
-from brushfire.geometry import Box, Scale, Triple, triple
+from brushfire.geometry import Box, Grid, Scale, Triple, triple
 from brushfire.volumes.axes import check_dtype
 from brushfire.volumes.metadata import image_attributes, write_group
 from brushfire.volumes.ome_zarr import is_zarr, read_attributes
-from brushfire.volumes.reduce import Reduction, plan_steps, reduced_shape
-from brushfire.volumes.stores import create_array, open_array, storage_errors
+from brushfire.volumes.reduce import chain, plan_steps, reduced_shape
+from brushfire.volumes.stores import (
+    bounded_context,
+    create_array,
+    open_array,
+    shared_context,
+    storage_errors,
+)
 from brushfire.volumes.volume import Level, check_voxel_size
 
 if TYPE_CHECKING:
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import DTypeLike, NDArray
+
+    from brushfire.volumes.reduce import Reduction
 
 CHUNK: Triple = (16, 256, 256)
 ZARR_FORMATS = {"0.4": 2, "0.5": 3}
@@ -42,6 +51,7 @@ def create_multiscale(
     overwrite: bool = False,
     resume: bool = False,
     attributes: dict[str, Any] | None = None,
+    cache_bytes: int | None = None,
 ) -> MultiscaleWriter:
     """Create an OME-Zarr store, all levels still empty, and return its writer.
 
@@ -75,6 +85,9 @@ def create_multiscale(
         Go on with a store of the same shape and type, if there is one.
     attributes : dict, optional
         Kept under the key "brushfire" of the metadata.
+    cache_bytes : int, optional
+        What all levels together may keep decoded, in a cache of their own. By default they share
+        one of `stores.WRITER_CACHE_BYTES` with the other writers of this process.
 
     Raises
     ------
@@ -89,9 +102,9 @@ def create_multiscale(
         )
     layout = _Layout(shape, dtype, voxel_size, channels, chunk, shard, version, bool(labels))
     target = Path(path)
-    kept = _prepare_target(target, overwrite=overwrite, resume=resume)
-    if kept:
-        return MultiscaleWriter(target, layout, _reopen(target, layout))
+    cache = shared_context(write=True) if cache_bytes is None else bounded_context(cache_bytes)
+    if _prepare_target(target, overwrite=overwrite, resume=resume):
+        return MultiscaleWriter(target, layout, _reopen(target, layout, cache))
     group = image_attributes(
         name=name,
         version=version,
@@ -105,6 +118,7 @@ def create_multiscale(
         create_array(
             target / str(i),
             ZARR_FORMATS[version],
+            cache,
             shape=layout.with_channels(level.shape, len(channels or ())),
             dtype=layout.dtype,
             chunk=layout.with_channels(layout.chunk, 1),
@@ -242,6 +256,26 @@ class MultiscaleWriter:
         with storage_errors(self.path):
             array[self._index(box)].write(block.astype(self.dtype, copy=False)).result()
 
+    def discard(self, box: Box, level: int = 0) -> None:
+        """Remove the blocks that touch ``box``, without reading them: they read as 0 then.
+
+        Writing a block at the far edge of a store with shards reads what is there first, which
+        ends in an error where that is damaged.
+
+        Raises
+        ------
+        StorageError
+            When the disk is read-only.
+        """
+        self._check_box(box, level)
+        channels = range(self._layout.channels or 1)
+        folder = self.path / str(level) / ("" if self._layout.version == "0.4" else "c")
+        with storage_errors(self.path):
+            for index in Grid(self.levels[level].shape, self.block).indices(box):
+                for channel in channels:
+                    name = index if self._layout.channels is None else (channel, *index)
+                    folder.joinpath(*map(str, name)).unlink(missing_ok=True)
+
     def read(self, box: Box, level: int = 0) -> NDArray[Any]:
         """Return what is at ``box`` of a level, with the axes that `write` takes; 0 where nothing
         was written.
@@ -280,33 +314,25 @@ class MultiscaleWriter:
         done = 0
         progress(done, total)
         for level, reduction in enumerate(reductions, start=1):
-            for _ in reduction.run(
-                lambda box, level=level: self._read_channels(box, level - 1),  # type: ignore[misc]
-                lambda box, block, level=level: self.write(box, block, level),  # type: ignore[misc]
-                labels=self._layout.labels,
-                cancelled=cancelled,
+            below = partial(self._read_channels, level=level - 1)
+            for box, block in reduction.blocks(
+                below, labels=self._layout.labels, cancelled=cancelled
             ):
+                self.discard(box, level)
+                self.write(box, block, level)
                 done += 1
                 progress(done, total)
 
     def reductions(self, budget_bytes: int) -> list[Reduction]:
         """Return how each coarser level is made."""
-        made = []
-        for finer, coarser in zip(self.levels, self.levels[1:], strict=False):
-            step = [b / a for a, b in zip(finer.factors, coarser.factors, strict=True)]
-            made.append(
-                Reduction(
-                    source=finer.shape,
-                    target=coarser.shape,
-                    step=triple([round(s) for s in step]),
-                    source_chunk=self._layout.chunk,
-                    target_block=self.block,
-                    channels=self._layout.channels or 1,
-                    dtype=self.dtype,
-                    budget_bytes=budget_bytes,
-                )
-            )
-        return made
+        return chain(
+            [(level.shape, level.factors) for level in self.levels],
+            source_chunk=self._layout.chunk,
+            target_block=self.block,
+            channels=self._layout.channels or 1,
+            dtype=self.dtype,
+            budget_bytes=budget_bytes,
+        )
 
     def close(self) -> None:
         """End writing; harmless when already closed."""
@@ -393,14 +419,15 @@ def _prepare_target(target: Path, *, overwrite: bool, resume: bool) -> bool:
     )
 
 
-def _reopen(target: Path, layout: _Layout) -> list[Any]:
+def _reopen(target: Path, layout: _Layout, cache: Any) -> list[Any]:
     """Open the arrays of an existing store for writing, if they are what ``layout`` says."""
     arrays = []
     for i, level in enumerate(layout.levels):
         shape = layout.with_channels(level.shape, layout.channels or 1)
         folder = target / str(i)
         there = (folder / (".zarray" if layout.version == "0.4" else "zarr.json")).is_file()
-        found = open_array(folder, ZARR_FORMATS[layout.version], write=True) if there else None
+        zarr_format = ZARR_FORMATS[layout.version]
+        found = open_array(folder, zarr_format, cache, write=True) if there else None
         have = None if found is None else (tuple(found.shape), found.dtype.numpy_dtype)
         if have != (shape, layout.dtype):
             raise VolumeError(
