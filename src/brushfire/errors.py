@@ -35,6 +35,10 @@ class VolumeError(BrushfireError):
     """A volume cannot be opened, read or built."""
 
 
+class AxesError(VolumeError):
+    """The caller has to say what the axes of a volume are, or which time point is wanted."""
+
+
 class AnnotationError(BrushfireError):
     """Labels or classes do not fit the volume or each other."""
 
