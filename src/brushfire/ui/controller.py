@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import Notification, NotificationSeverity, notification_manager
 from qtpy.QtCore import QObject, Qt, Signal
 
-from brushfire.errors import BrushfireError
+from brushfire.errors import AxesError, BrushfireError
 from brushfire.session import Session
 from brushfire.ui import shortcuts
 from brushfire.ui.connections import Connections
@@ -29,6 +32,22 @@ if TYPE_CHECKING:
 OBJECT_NAME = "brushfire-controller"
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A source whose axes or time point must be named, and what it was to be opened with."""
+
+    source: Any
+    options: dict[str, Any]
+    wants_time: bool
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        if isinstance(self.source, str | PathLike):
+            return Path(self.source).name
+        return str(self.options.get("name") or "the layer")
+
+
 class Controller(QObject):
     """Ties one session to one viewer; docks are views of it and may come and go.
 
@@ -46,6 +65,8 @@ class Controller(QObject):
     """level, text, detail, and (caption, callback) or None"""
     stepped = Signal(str)
     """the step that the user should look at now: "volume", "paint", "learn", "result" """
+    unread = Signal(object)
+    """what could not be opened because nobody said what its axes are"""
 
     def __init__(self, viewer: Viewer, session: Session | None = None) -> None:
         viewer = whole_viewer(viewer)
@@ -125,10 +146,27 @@ class Controller(QObject):
         try:
             act(*args, **values)
         except BrushfireError as error:
-            detail = f"{type(error).__name__}\nRule: {error.rule}\nGot: {error.got}\nDo: {error.do}"
-            self.say("error", str(error), detail=detail)
+            self._tell(error)
             return False
         return True
+
+    def open(self, source: Any, **options: Any) -> bool:
+        """Open a volume; where its axes must be named first, ask for them in the docks."""
+        try:
+            self.session.open_volume(source, **options)
+        except AxesError as error:
+            self._tell(error)
+            self.unread.emit(Unread(source, options, "time point" in error.rule))
+            self.stepped.emit("volume")
+            return False
+        except BrushfireError as error:
+            self._tell(error)
+            return False
+        return True
+
+    def _tell(self, error: BrushfireError) -> None:
+        detail = f"{type(error).__name__}\nRule: {error.rule}\nGot: {error.got}\nDo: {error.do}"
+        self.say("error", str(error), detail=detail)
 
     def _on_notice(self, notice: Notice) -> None:
         self.say(notice.level, notice.text, detail=notice.detail)
@@ -153,15 +191,17 @@ class Controller(QObject):
     def use_layer(self, layer: Layer) -> bool:
         """Open the volume that an existing image layer shows, and keep that layer as its image."""
         source = self.source_of(layer)
+        data, options = source, dict[str, Any]()
+        if source is None:
+            try:
+                data, options = layer_source(layer)
+            except BrushfireError as error:
+                self._tell(error)
+                return False
         self.layers.adopt(layer)
-        if source is not None:
-            return self.attempt(self.session.open_volume, source)
-        try:
-            data, options = layer_source(layer)
-        except BrushfireError as error:
-            self.say("error", str(error))
-            return False
-        return self.attempt(self.session.open_volume, data, **options)
+        opened = self.open(data, **options)
+        self.layers.adopt(None)
+        return opened
 
     # ------------------------------------------------------------------ shared intentions
     def paint(self) -> None:

@@ -100,8 +100,8 @@ class SessionLayers:
                 return layer
         return None
 
-    def adopt(self, layer: Layer) -> None:
-        """Use ``layer`` as the image of the volume that is opened next."""
+    def adopt(self, layer: Layer | None) -> None:
+        """Use ``layer`` as the image of the volume that is opened next; None takes it back."""
         self._adopted = layer
 
     # ------------------------------------------------------------------ volume

@@ -129,7 +129,7 @@ class ResultPanel(QWidget):
         self.format.currentIndexChanged.connect(self._suggest_path)
         self.path = QLineEdit()
         self.path.setMinimumWidth(1)
-        self.path.textEdited.connect(lambda text: text or self._suggest_path())
+        self.path.textEdited.connect(self._suggest_path)
         self.browse = button("…", self._browse, tip="Choose where the masks go")
         self.browse.setFixedWidth(30)
         for combo in (self.region, self.format):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from brushfire.ui.layers import role_of
+from brushfire.ui.panels.reading import AskReading, ReadingRows, can_be_read_otherwise
 from brushfire.ui.widgets import (
     NumberField,
     ProgressRow,
@@ -28,7 +29,7 @@ from brushfire.ui.widgets import (
 if TYPE_CHECKING:
     from brushfire.session import JobState
     from brushfire.ui.connections import Connections
-    from brushfire.ui.controller import Controller
+    from brushfire.ui.controller import Controller, Unread
 
 EMPTY = "Open a volume or drop it here."
 KINDS = "OME-Zarr, TIFF, a folder of TIFFs, or an image layer that napari already shows."
@@ -50,20 +51,29 @@ class VolumePanel(QWidget):
         self.setProperty("role", "plain")
         self._controller = controller
         self._job: int | None = None
+        self._asking = self._rereading = False
         self.empty = self._make_empty()
+        self.ask = AskReading(self._end_asking)
+        self.ask.opened.connect(self._open_as_said)
         self.form = self._make_form()
         self.pyramid = self._make_pyramid()
         self.more = button("Open another…", self._show_menu, role="link")
         self.close_button = button("Close volume", self._close, role="link")
+        self.reread = button(
+            "Change axes…", self._reread, role="link",
+            tip="Read the file with other axes, or at another time point, as a volume of its own.",
+        )  # fmt: skip
         self._links = QWidget()
         self._links.setProperty("role", "plain")
-        self._links.setLayout(row(self.more, self.close_button, QVBoxLayout(), stretch=2))
+        links = row(self.more, self.reread, self.close_button, QVBoxLayout(), stretch=3)
+        self._links.setLayout(links)
         layout = column(self, margins=(10, 2, 10, 10))
-        for part in (self.empty, self.form, self.pyramid, self._links):
+        for part in (self.empty, self.ask, self.form, self.pyramid, self._links):
             layout.addWidget(part)
         events, viewer = controller.session.events, controller.viewer
         connections.connect(events.volume_changed, self.update_view)
         connections.connect(events.job_changed, self._on_job)
+        controller.unread.connect(self._ask)
         connections.connect(viewer.layers.selection.events.active, self._update_layer_button)
         connections.connect(viewer.layers.events.removed, self._update_layer_button)
         self.update_view()
@@ -102,7 +112,10 @@ class VolumePanel(QWidget):
         self.confirm = button(
             "Use this volume", self._confirm, role="primary", tip="Read it as shown above."
         )
-        layout = column(part)
+        self.reading = ReadingRows()
+        self.reading.changed.connect(self._read_as_said)
+        layout = column(part, spacing=4)
+        layout.addWidget(self.reading)
         layout.addWidget(table)
         layout.addWidget(self._unknown)
         layout.addWidget(self.confirm)
@@ -138,12 +151,17 @@ class VolumePanel(QWidget):
         """Show what the session's volume is now."""
         session = self._controller.session
         volume = session.volume
-        self.empty.setVisible(volume is None)
-        self.form.setVisible(volume is not None)
-        self._links.setVisible(volume is not None)
+        if volume is None:
+            self._rereading = False
+        self.ask.setVisible(self._asking)
+        self.empty.setVisible(volume is None and not self._asking)
+        self.form.setVisible(volume is not None and not self._asking)
+        self._links.setVisible(volume is not None and not self._asking)
         self._update_layer_button()
         if volume is not None:
             self._fill_rows(editable=not session.confirmed)
+            otherwise = can_be_read_otherwise(volume) and not self._rereading
+            self.reread.setVisible(session.confirmed and otherwise)
             self.confirm.setVisible(not session.confirmed)
             self._unknown.setVisible(not session.confirmed and not volume.voxel_size_known)
         self._update_pyramid()
@@ -156,7 +174,10 @@ class VolumePanel(QWidget):
             self._rows.removeRow(0)
         for field, size in zip(self.voxel, volume.voxel_size, strict=True):
             field.set_value(size)
+        replaced = self.reading.show_volume(volume, wanted=editable or self._rereading)
         for name, value in volume.summary():
+            if name in replaced:
+                continue
             if editable and name == "Voxel size":
                 self._rows.addRow(field_name("Voxel µm"), self._voxel_row)
                 self._voxel_row.show()
@@ -184,12 +205,40 @@ class VolumePanel(QWidget):
         name = layer.name if usable and layer is not None else ""
         self.layer_button.setText(f"Use layer “{name[:24]}”" if name else "Use the selected layer")
 
+    # ------------------------------------------------------------------ axes and time
+    def _ask(self, unread: Unread) -> None:
+        self._asking = True
+        self.ask.ask(unread)
+        self.update_view()
+
+    def _end_asking(self) -> None:
+        self._asking = False
+        self.update_view()
+
+    def _open_as_said(self, source: Any, options: dict[str, Any]) -> None:
+        if self._controller.open(source, **options):
+            self._end_asking()
+
+    def _reread(self) -> None:
+        self._rereading = True
+        self.update_view()
+
+    def _read_as_said(self, axes: str | None, time: int | None) -> None:
+        session = self._controller.session
+        if session.volume is None:
+            return
+        self._rereading = False
+        source = session.volume.source
+        if not self._controller.attempt(session.open_volume, source, axes=axes, time=time):
+            self.update_view()
+
     # ------------------------------------------------------------------ acting
     def open_path(self, path: str) -> None:
         """Open a volume or, for a ``.brushfire`` folder, a project."""
-        session = self._controller.session
-        project = Path(path).suffix == ".brushfire"
-        self._controller.attempt(session.open_project if project else session.open_volume, path)
+        if Path(path).suffix == ".brushfire":
+            self._controller.attempt(self._controller.session.open_project, path)
+        else:
+            self._controller.open(path)
 
     def _show_menu(self) -> None:
         menu = QMenu(self)
