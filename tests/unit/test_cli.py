@@ -17,6 +17,7 @@ import tifffile
 import zarr
 
 from brushfire import __version__
+from brushfire.annotations import open_annotations
 from brushfire.cli import main
 from brushfire.cli.parsing import parse_region, parse_scale, parse_shape
 from brushfire.errors import SettingsError
@@ -26,7 +27,7 @@ from brushfire.session import Session
 from brushfire.volumes import open_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from brushfire.samples import FoamPaths
 
@@ -69,6 +70,15 @@ def trained(learned: Path, tmp_path: Path) -> Path:
     """A copy of it, whose changes no other test sees."""
     (tmp_path / "in").mkdir()
     return Path(shutil.copytree(learned, tmp_path / "in" / learned.name))
+
+
+def painted(project: Path) -> np.ndarray:
+    """Return every stroke of a project."""
+    labels = open_annotations(project, SHAPE)
+    try:
+        return np.asarray(labels[:, :, :])
+    finally:
+        labels.close()
 
 
 def sentence(capsys: pytest.CaptureFixture[str]) -> str:
@@ -197,6 +207,105 @@ def test_an_existing_target_is_refused_before_predicting(
     assert out.read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["masks.ome.zarr", "masks.tif"])
+def test_a_finished_export_is_replaced_on_request(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    export = ["export", str(trained), "--out", str(tmp_path / name), "--region"]
+    assert main([*export, "2:5,:,:"]) == 0
+    capsys.readouterr()
+    assert main([*export, "3:5,:,:"]) == 2
+    assert "or overwrite it" in sentence(capsys)
+    assert main([*export, "3:5,:,:", "--overwrite"]) == 0
+    with_two_slices = open_volume(tmp_path / name)
+    assert with_two_slices.shape == (2, 96, 96)
+    with_two_slices.close()
+
+
+def test_overwriting_spares_what_is_no_export(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "masks.ome.zarr"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    assert main(["export", str(trained), "--out", str(out), "--overwrite"]) == 2
+    sentence(capsys)
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+def test_an_export_never_replaces_its_own_volume(
+    foam: FoamPaths, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", str(trained), "--out", str(foam.volume), "--overwrite"]
+    assert main(arguments) == 2
+    assert "its own volume" in sentence(capsys)
+    assert open_volume(foam.volume).shape == SHAPE
+
+
+def test_a_volume_stands_for_its_project(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series = tmp_path / "series.npy"
+    data = np.random.default_rng(0).integers(0, 999, (2, 3, 48, 48), dtype=np.uint16)
+    np.save(series, data)
+    reading = ["--axes", "tzyx", "--time", "1"]
+    train = ["train", str(series), "--seconds", "2", "--device", "cpu"]
+    assert main([*train, *reading]) == 2
+    assert "Paint on it first" in sentence(capsys)
+    session = Session(device="cpu")
+    session.open_volume(series, axes="tzyx", time=1)
+    strokes = np.zeros((1, 48, 48), np.uint8)
+    strokes[:, 5:15, 5:40], strokes[:, 30:40, 5:40] = 1, 2
+    session.paint(Box((1, 0, 0), (2, 48, 48)), strokes)
+    session.close()
+    project = tmp_path / "series.brushfire"
+    assert main([*train, *reading]) == 0
+    out = tmp_path / "masks.tif"
+    assert main(["export", str(series), "--out", str(out), *reading]) == 0
+    assert main(["export", str(project), "--out", str(out), *reading, "--overwrite"]) == 0
+    capsys.readouterr()
+    # Another time point is another volume: strokes of this one say nothing about it.
+    assert main(["train", str(project), "--axes", "tzyx", "--time", "0"]) == 2
+    assert "belongs to one volume" in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--axes tzyx"),
+        (["--axes", "tzyx"], "--time 0"),
+        (["--axes", "tzyx", "--time", "20"], "time=20"),
+        (["--axes", "czyx", "--time", "1"], "time axis"),
+        (["--axes", "zyx"], "axes 'zyx'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["info", "open", "train"])
+def test_what_a_source_does_not_say_is_asked_for(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    options: list[str],
+    words: str,
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    np.save(tmp_path / "series.npy", np.zeros((20, 6, 20, 24), np.uint8))
+    assert main([command, str(tmp_path / "series.npy"), *options]) == 2
+    assert words in sentence(capsys)
+
+
+def test_info_takes_axes_and_a_time_point(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = np.random.default_rng(0).integers(0, 99, (2, 30, 20, 24), dtype=np.uint8)
+    np.save(tmp_path / "series.npy", data)
+    assert main(["info", str(tmp_path / "series.npy"), "--axes", "tzyx", "--time", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "30 x 20 x 24" in shown
+    assert "time point 1" in shown
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -205,6 +314,8 @@ def test_an_existing_target_is_refused_before_predicting(
         ["--out", "masks.tif", "--region", "5:5,:,:"],
         ["--out", "masks.tif", "--region", "5:500,:,:"],
         ["--out", "masks.tif", "--memory", "0.01"],
+        ["--out", "masks.tif", "--memory", "nan"],
+        ["--out", "masks.tif", "--memory", "-4"],
         ["--out", "masks.tif", "--device", "abacus"],
     ],
 )
@@ -244,6 +355,113 @@ def test_learning_from_too_little(
     project = painted_project(foam, tmp_path / "new.brushfire", classes)
     assert main(["train", str(project), "--seconds", "300"]) == 2
     assert "at least two classes" in capsys.readouterr().err
+
+
+def test_learning_from_one_voxel_of_each_class(foam: FoamPaths, tmp_path: Path) -> None:
+    folder = tmp_path / "new.brushfire"
+    session = Session(folder, device="cpu")
+    session.open_volume(foam.volume)
+    for value in (1, 2):
+        at = (6, 10 * value, 40)
+        box = Box(at, (7, at[1] + 1, 41))
+        session.paint(box, np.full(box.shape, value, np.uint8))
+    session.close()
+    assert main(["train", str(folder), "--seconds", "3", "--device", "cpu"]) == 0
+    assert main(["export", str(folder), "--out", str(tmp_path / "masks.tif")]) == 0
+    assert np.count_nonzero(painted(folder)) == 2
+
+
+def test_a_volume_of_one_slice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slice_ = np.random.default_rng(0).integers(0, 999, (60, 80), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "slice.tif", slice_)
+    session = Session(device="cpu")
+    session.open_volume(tmp_path / "slice.tif")
+    strokes = np.zeros((1, 60, 80), np.uint8)
+    strokes[:, 5:15, 5:70], strokes[:, 30:40, 5:70] = 1, 2
+    session.paint(Box((0, 0, 0), (1, 60, 80)), strokes)
+    session.close()
+    assert main(["info", str(tmp_path / "slice.tif")]) == 0
+    assert "1 x 60 x 80" in capsys.readouterr().out
+    assert main(["train", str(tmp_path / "slice.tif"), "--seconds", "2", "--device", "cpu"]) == 0
+    out = tmp_path / "masks.ome.zarr"
+    assert main(["export", str(tmp_path / "slice.tif"), "--out", str(out)]) == 0
+    assert open_volume(out).shape == (1, 60, 80)
+
+
+LIMITED = """
+import resource, sys
+from brushfire.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Limits of this kind are POSIX's.")
+@pytest.mark.parametrize(
+    ("name", "limit"), [("masks.tif", 50_000), ("masks.ome.zarr", 600), ("masks.ome.zarr", 1_500)]
+)
+def test_a_disk_that_gets_full_while_exporting(
+    trained: Path, tmp_path: Path, name: str, limit: int
+) -> None:
+    before = painted(trained)
+    assert before.any()
+    out = tmp_path / name
+    export = ["export", str(trained), "--out", str(out)]
+    told = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(limit), *export],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 2, told.stderr
+    assert "Traceback" not in told.stderr
+    assert re.search(r"\. Got: .+\. \w", told.stderr)
+    assert not out.exists()
+    np.testing.assert_array_equal(painted(trained), before)
+    assert main(export) == 0
+    assert open_volume(out).shape == SHAPE
+
+
+@pytest.fixture
+def closed_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this process cannot write, even as root."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(0o555)
+    if os.access(folder, os.W_OK):
+        folder = Path("/sys/kernel")
+        if not folder.is_dir():
+            pytest.skip("Root can write everywhere on this machine.")
+    yield folder
+    (tmp_path / "closed").chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["masks.ome.zarr", "masks.tif"])
+def test_an_export_into_a_closed_folder(
+    trained: Path, closed_folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    before = painted(trained)
+    assert main(["export", str(trained), "--out", str(closed_folder / name)]) == 2
+    assert "can be written" in sentence(capsys)
+    np.testing.assert_array_equal(painted(trained), before)
+
+
+@pytest.mark.parametrize("command", ["sample", "pyramid"])
+def test_nothing_is_made_in_a_closed_folder(
+    foam: FoamPaths, closed_folder: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    target = closed_folder / "new"
+    wide = np.random.default_rng(0).integers(0, 99, (2, 700, 600), dtype=np.uint8)
+    np.save(foam.volume.parent / "wide.npy", wide)
+    wide_file = str(foam.volume.parent / "wide.npy")
+    arguments = {
+        "sample": ["sample", str(target), "--shape", "2,32,32", "--angles", "4"],
+        "pyramid": ["pyramid", wide_file, "--out", str(target)],
+    }
+    assert main(arguments[command]) == 2
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert re.search(r"\. Got: .+\. \w", told)
 
 
 @pytest.mark.parametrize("command", ["train", "models"])
@@ -385,6 +603,24 @@ def test_a_window_needs_a_screen(
     assert "xvfb-run" in sentence(capsys)
 
 
+LABELS = {
+    "another shape": np.ones((4, 30, 32), np.uint8),
+    "no whole numbers": np.ones((4, 32, 32), np.float32),
+    "several channels": np.ones((2, 4, 32, 32), np.uint8),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_labels_that_do_not_belong_to_a_volume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    np.save(tmp_path / "volume.npy", np.random.default_rng(0).random((4, 32, 32)))
+    np.save(tmp_path / "labels.npy", LABELS[case])
+    arguments = ["--volume", str(tmp_path / "volume.npy"), "--truth", str(tmp_path / "labels.npy")]
+    assert main(["demo", *arguments]) == 2
+    assert "shape of its volume" in sentence(capsys)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -393,6 +629,7 @@ def test_a_window_needs_a_screen(
         ["export", "x.brushfire"],
         ["export", "x.brushfire", "--out", "y", "--format", "jpeg"],
         ["train", "x.brushfire", "--seconds", "soon"],
+        ["train", "x.brushfire", "--seconds", "0"],
         ["demo", "--volume", "x"],
     ],
 )

@@ -224,7 +224,7 @@ FULL = """
 import signal, sys, resource
 import numpy as np
 from brushfire.errors import StorageError
-from brushfire.geometry import Box, Grid
+from brushfire.geometry import Box
 from brushfire.volumes import create_multiscale
 shape = (8, 256, 256)
 writer = create_multiscale(sys.argv[1], shape=shape, dtype="u1", voxel_size=None, name="full")

@@ -10,7 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from brushfire.cli.parsing import parse_budget, parse_region, parse_scale, parse_shape
+from brushfire.cli.parsing import (
+    parse_budget,
+    parse_region,
+    parse_scale,
+    parse_seconds,
+    parse_shape,
+)
 from brushfire.cli.terminal import (
     JobFailedError,
     interruptible,
@@ -20,7 +26,7 @@ from brushfire.cli.terminal import (
     say,
     table,
 )
-from brushfire.errors import BrushfireError, Cancelled, SettingsError
+from brushfire.errors import AxesError, BrushfireError, Cancelled, SettingsError, VolumeError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -43,11 +49,16 @@ class Format(StrEnum):
 
 Source = Annotated[Path, typer.Argument(help="OME-Zarr, TIFF, folder of TIFFs, or .npy.")]
 ProjectFolder = Annotated[Path, typer.Argument(help="Project folder, NAME.brushfire.")]
-Axes = Annotated[str | None, typer.Option(help="Axes of the file if it does not say, as zyx.")]
+Painted = Annotated[Path, typer.Argument(help="NAME.brushfire, or the volume that it belongs to.")]
+Axes = Annotated[
+    str | None, typer.Option(help="Axes of the file if it does not say, or says it wrong, as tzyx.")
+]
 VoxelSize = Annotated[str | None, typer.Option(help="Micrometres, as 0.5,0.1,0.1 (z,y,x).")]
-Time = Annotated[int | None, typer.Option(help="Which time point of a series.")]
+Time = Annotated[int | None, typer.Option(help="Time point of a series, from 0.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or xpu; the best by default.")]
-Memory = Annotated[float | None, typer.Option(help="Memory budget in GiB.")]
+Memory = Annotated[
+    float | None, typer.Option(help="Budget in GiB; the project's or half the machine's otherwise.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -112,7 +123,13 @@ def pyramid(
     from brushfire.volumes import build_pyramid, open_volume
 
     budget = shares(parse_budget(memory) or default_budget()).blocks
-    volume = open_volume(path, axes=axes, voxel_size=parse_scale(voxel_size), time=time)
+    volume = open_volume(
+        path,
+        axes=axes,
+        voxel_size=parse_scale(voxel_size),
+        time=time,
+        cache_bytes=budget // 4,
+    )
     try:
         title = f"Building the pyramid of {volume.name}"
         with interruptible() as stop, progress_bar(title) as update:
@@ -159,16 +176,19 @@ def sample(
 
 @app.command()
 def train(
-    project: ProjectFolder,
+    project: Painted,
     seconds: Annotated[float, typer.Option(min=1, help="How long to learn.")] = 120,
+    axes: Axes = None,
+    time: Time = None,
     device: Device = None,
     memory: Memory = None,
 ) -> None:
     """Learn from the strokes of a project, without a window."""
     from brushfire.cli.headless import learn, session_of
 
-    with session_of(project, device=device, budget=parse_budget(memory)) as session:
-        state = learn(session, seconds)
+    budget = parse_budget(memory)
+    with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
+        state = learn(session, parse_seconds(seconds))
         names = {c.value: c.name for c in session.classes}
     dice = state.dice[-1][1] if state.dice else {}
     rows = [
@@ -182,26 +202,34 @@ def train(
 
 @app.command()
 def export(
-    project: ProjectFolder,
+    project: Painted,
     out: Annotated[Path, typer.Option(help="Target: NAME.ome.zarr or NAME.tif.")],
     format: Annotated[Format | None, typer.Option(help="By default as OUT's name says.")] = None,
     region: Annotated[
         str | None, typer.Option(help="As 10:20,:,512:1024 (z,y,x); the whole volume without it.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT once the new one is complete.")
+    ] = False,
+    axes: Axes = None,
+    time: Time = None,
     device: Device = None,
     memory: Memory = None,
 ) -> None:
     """Predict and export masks; goes on where it was ended."""
-    from brushfire.cli.headless import follow, need_model, session_of
+    from brushfire.cli.headless import follow, need_model, session_of, spare_source
     from brushfire.export import check_target
 
     wanted = format or (Format.TIFF if out.suffix.lower() in (".tif", ".tiff") else Format.OME_ZARR)
-    check_target(out, wanted)
-    with session_of(project, device=device, budget=parse_budget(memory)) as session:
-        need_model(session)
+    check_target(out, wanted, overwrite=overwrite)
+    budget = parse_budget(memory)
+    with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
         assert session.volume is not None
+        spare_source(session.volume, out)
+        need_model(session)
         box = parse_region(region, session.volume.shape)
-        state = follow(session, session.export(out, format=wanted.value, region=box))
+        job = session.export(out, format=wanted.value, region=box, overwrite=overwrite)
+        state = follow(session, job)
     say(output(), state.message)
 
 
@@ -246,12 +274,14 @@ def demo(
     """Watch it open, paint, learn and export; writes a summary."""
     if (volume is None) != (truth is None):
         raise typer.BadParameter("--volume and --truth go together: name both or neither.")
+    if volume is not None and truth is not None:
+        _check_truth(volume, truth)
     _require_window()
     from brushfire.ui.demo import run_demo
 
     summary = run_demo(
-        volume=volume, truth=truth, slices=slices, seconds=seconds, out=out, headless=headless,
-        seed=seed,
+        volume=volume, truth=truth, slices=slices, seconds=parse_seconds(seconds), out=out,
+        headless=headless, seed=seed,
     )  # fmt: skip
     rows = [(key, _short(value)) for key, value in summary.items()]
     output().print(table(("", ""), rows))
@@ -276,6 +306,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(list(sys.argv[1:] if arguments is None else arguments), prog_name="brushfire")
     except SystemExit as ending:
         return _exit_code(ending.code)
+    except AxesError as error:
+        say(messages(), f"{error} Here that is --axes tzyx and --time 0, for example.")
+        return BAD_INPUT
     except (BrushfireError, JobFailedError) as error:
         say(messages(), str(error))
         return BAD_INPUT
@@ -309,6 +342,20 @@ def _check_volume(path: Path, axes: str | None, voxel_size: str | None, time: in
     from brushfire.volumes import open_volume
 
     open_volume(path, axes=axes, voxel_size=parse_scale(voxel_size), time=time).close()
+
+
+def _check_truth(volume: Path, truth: Path) -> None:
+    """Raise where labels do not belong to a volume, before a window opens."""
+    from brushfire.volumes import open_volume
+
+    image = open_volume(volume)
+    labels = open_volume(truth)
+    if labels.shape != image.shape or len(labels.channels) != 1 or labels.dtype.kind not in "ui":
+        raise VolumeError(
+            f"The truth is one channel of whole numbers in the shape of its volume, {image.shape}.",
+            got=f"{labels.shape} {labels.dtype}, channels: {len(labels.channels)}, in {truth}",
+            do="Name the labels that were made on this volume, or crop and convert them.",
+        )
 
 
 def _exit_code(code: object) -> int:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brushfire.cli.terminal import JobFailedError, interruptible, messages, progress_bar, say
-from brushfire.errors import Cancelled, LearningError, ModelError
+from brushfire.errors import (
+    Cancelled,
+    ExportError,
+    LearningError,
+    ModelError,
+    ProjectError,
+    VolumeError,
+)
+from brushfire.project import SUFFIX, default_folder, open_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from brushfire.session import JobState, LearningState, Notice, Session
+    from brushfire.volumes import Volume
 
 _TURN = 0.2
 _END_SECONDS = 60.0
@@ -21,21 +30,97 @@ _RESTORE_SECONDS = 120.0
 
 
 @contextmanager
-def session_of(project: Path, *, device: str | None, budget: int | None) -> Iterator[Session]:
-    """Open a project without a window and close it in the end, its strokes and models kept."""
+def session_of(
+    place: Path, *, axes: str | None, time: int | None, device: str | None, budget: int | None
+) -> Iterator[Session]:
+    """Open a project without a window and close it in the end, its strokes and models kept.
+
+    Parameters
+    ----------
+    place : Path
+        The project folder, or the volume that the project belongs to.
+    axes, time : optional
+        How to read the volume, as for `Session.open_volume`, where the project does not know it
+        or its volume says something else by now.
+    device, budget : optional
+        As for `Session`.
+    """
     from brushfire.session import Session
 
-    session = Session(device=device, memory_budget_bytes=budget)
+    folder = place if (place / "project.json").is_file() else _project_of(place, axes, time)
+    session = Session(folder, device=device, memory_budget_bytes=budget)
     told = session.events.notified.connect(_on_notice)
     try:
-        session.open_project(project)
-        # A project brings the budget it was made with.
-        if budget is not None:
-            session.configure(memory_budget_bytes=budget)
+        _open(session, folder, axes, time)
         yield session
     finally:
         session.close()
         session.events.notified.disconnect(told)
+
+
+def _open(session: Session, folder: Path, axes: str | None, time: int | None) -> None:
+    reference = open_project(folder).state.volume
+    if (axes is None and time is None) or reference.source is None:
+        session.open_project(folder)
+        return
+    session.open_volume(
+        reference.source,
+        axes=reference.axes if axes is None else axes,
+        voxel_size=reference.voxel_size,
+        time=reference.time if time is None else time,
+    )
+
+
+def _project_of(place: Path, axes: str | None, time: int | None) -> Path:
+    """Return the folder in which the strokes on the volume at ``place`` are kept.
+
+    Raises
+    ------
+    VolumeError
+        There is no such volume.
+    ProjectError
+        It has no project yet, or ``place`` is a folder that is neither.
+    """
+    from brushfire.volumes import open_volume
+
+    if place.suffix == SUFFIX:
+        return open_project(place).folder
+    try:
+        volume = open_volume(place, axes=axes, time=time)
+    except VolumeError:
+        if place.is_dir() and place.suffix != ".zarr":
+            open_project(place)
+        raise
+    try:
+        folder = default_folder(volume)
+    finally:
+        volume.close()
+    if not (folder / "project.json").is_file():
+        raise ProjectError(
+            "A volume has a project once somebody has painted on it.",
+            got=f"{place} without {folder}",
+            do=f"Paint on it first, with 'brushfire open {place}', or name its project folder.",
+        )
+    return folder
+
+
+def spare_source(volume: Volume, out: Path) -> None:
+    """Raise where an export would replace the volume that it is made of.
+
+    Raises
+    ------
+    ExportError
+        ``out`` is the volume or holds it.
+    """
+    if volume.source is None:
+        return
+    source, target = Path(volume.source).resolve(), out.resolve()
+    if target == source or target in source.parents:
+        raise ExportError(
+            "An export never replaces its own volume.",
+            got=out,
+            do="Choose another name.",
+        )
 
 
 def follow(session: Session, job: int) -> JobState:

@@ -86,8 +86,37 @@ def parse_region(text: str | None, shape: Triple) -> Box | None:
 
 
 def parse_budget(gib: float | None) -> int | None:
-    """Return bytes from GiB; None from None."""
-    return None if gib is None else int(gib * GIB)
+    """Return bytes from GiB; None from None.
+
+    Raises
+    ------
+    SettingsError
+        It is no number of bytes.
+    """
+    if gib is None:
+        return None
+    if not 0 < gib < float("inf"):
+        raise SettingsError(
+            "A memory budget is a number of GiB above zero.", got=gib, do="Write it like 4 or 0.5."
+        )
+    return int(gib * GIB)
+
+
+def parse_seconds(seconds: float) -> float:
+    """Return ``seconds``.
+
+    Raises
+    ------
+    SettingsError
+        They are no number, or have no end.
+    """
+    if not 0 < seconds < float("inf"):
+        raise SettingsError(
+            "Learning takes a number of seconds above zero.",
+            got=seconds,
+            do="Write it like 300; Ctrl-C ends it earlier and keeps the best model so far.",
+        )
+    return seconds
 
 
 def _numbers(text: str, kind: Callable[[str], _Number]) -> list[_Number]:

@@ -342,11 +342,15 @@ def check_target(path: Path | str, format: str, *, overwrite: bool = False) -> N
         raise ExportError(
             "The folder of the target exists.", got=target.parent, do="Make it or choose another."
         )
-    if target.exists() and not (overwrite and _same_kind(target, format)):
+    replaceable = target.exists() and _same_kind(target, format)
+    if target.exists() and not (overwrite and replaceable):
         raise ExportError(
-            "An export does not replace what is there.",
+            "An export does not replace what is there"
+            + (" unless it is told to overwrite it." if replaceable else "."),
             got=target,
-            do="Remove it or choose another name.",
+            do="Choose another name, or overwrite it."
+            if replaceable
+            else "Remove it or choose another name.",
         )
     try:
         # Permissions do not tell: the owner may be root, the disk mounted read-only.

@@ -126,7 +126,7 @@ def _open_folder(path: Path, options: dict[str, Any], time: int | None) -> Volum
     if len(files) == 1:
         return open_tiff(files[0], time=time, **options)
     if files:
-        return open_tiff_folder(path, files, **options)
+        return open_tiff_folder(path, files, time=time, **options)
     raise VolumeError(
         "A folder that is opened is an OME-Zarr store or holds TIFF slices.",
         got=str(path),

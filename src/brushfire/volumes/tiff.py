@@ -83,6 +83,7 @@ def open_tiff_folder(
     axes: str | None,
     voxel_size: Scale | None,
     name: str | None,
+    time: int | None,
     cache: Cache,
 ) -> Volume:
     """Open a folder of TIFF slices, in the natural order of their names.
@@ -117,7 +118,7 @@ def open_tiff_folder(
         pages.append(page)
     samples_at = letters.index("S") if "S" in letters else None
     array = PagedArray(pages, (len(pages),), samples_at, cache.segments)
-    resolved = resolve_axes(array.shape, axes or f"z{_letters(letters)}", time=None)
+    resolved = resolve_axes(array.shape, axes or f"z{_letters(letters)}", time=time)
     source = ArraySource(array, resolved, where=str(folder), chunk=array.chunk, fresh=True)
     return Volume(
         name=name or folder.name,
@@ -127,6 +128,7 @@ def open_tiff_folder(
         levels=[(source, (1.0, 1.0, 1.0))],
         voxel_size=voxel_size or found,
         channels=colours,
+        time=time if "t" in resolved.axes else None,
         cache=cache,
     )
 
