@@ -14,11 +14,14 @@ def status_sentence(session: Session) -> str:
     if session.volume is None:
         return "Open a volume to begin."
     running = [job for job in session.jobs if job.state == "running"]
-    sentence = _learning(session.learning, bool(session.labels and session.labels.revision))
+    counts = session.labels.counts() if session.labels else {}
+    taught = sum(entry.voxels > 0 for entry in counts.values())
+    sentence = _learning(session.learning, taught, session.confirmed)
     return " ".join([sentence, *(_job(job) for job in running)])
 
 
-def _learning(state: LearningState, painted: bool) -> str:
+def _learning(state: LearningState, taught: int, confirmed: bool) -> str:
+    """Return what learning does; ``taught`` classes have strokes."""
     shown = ""
     if state.shown_model is not None:
         shown = f"showing model {state.shown_model}"
@@ -36,9 +39,13 @@ def _learning(state: LearningState, painted: bool) -> str:
             return f"Paused at step {state.step}{_after(shown)}."
     if shown:
         return f"Not learning{_after(shown)}."
-    if painted:
-        return "Press Start when two classes have strokes."
-    return "Paint a few strokes of each class, then press Start."
+    if not confirmed:
+        return "Check how the volume is read, then use it."
+    if taught > 1:
+        return "Start learning, and go on painting meanwhile."
+    if taught == 1:
+        return "Paint a second class: learning needs strokes of at least two."
+    return "Paint a few strokes of each class, then start learning."
 
 
 def _after(shown: str) -> str:
