@@ -100,6 +100,33 @@ def test_steps_open_one_after_the_other(window: Window) -> None:
     assert "no strokes" in steps["paint"].state.whole
 
 
+def test_the_one_prominent_button_is_the_next_thing_to_do(window: Window) -> None:
+    dock = window.dock
+    volume, paint = dock.volume, dock.paint.paint_button
+    learn, export = dock.learn.start_button, dock.result.export_button
+
+    def prominent() -> list[object]:
+        dock.update_states()
+        ours = (volume.open_button, volume.ask.open_button, volume.confirm, paint, learn, export)
+        return [b for b in ours if b.property("role") == "primary" and b.isVisible()]
+
+    assert prominent() == [volume.open_button]
+    window.open(confirm=False)
+    assert prominent() == [volume.confirm]
+    assert "Check" in dock.status.text()
+    volume.confirm.click()
+    assert prominent() == [paint]
+    window.viewer.dims.set_point(0, 3)
+    window.teach()
+    assert prominent() == [learn]
+    window.learn()
+    assert prominent() == [paint]
+    learn.click()
+    window.wait(lambda: window.session.learning.phase == "paused")
+    dock.open_step("result")
+    assert prominent() == [export]
+
+
 def test_a_corrected_voxel_size_places_every_layer_and_keeps_the_slice(window: Window) -> None:
     window.open(confirm=False)
     window.viewer.dims.set_point(0, 2)

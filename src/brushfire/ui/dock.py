@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFrame, QScrollArea, QWidget
+from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QWidget
 
 from brushfire.ui.connections import Connections
 from brushfire.ui.controller import Controller
-from brushfire.ui.panels.learn import LearnPanel
+from brushfire.ui.panels.learn import RUNNING, LearnPanel
 from brushfire.ui.panels.paint import PaintPanel
 from brushfire.ui.panels.result import ResultPanel
 from brushfire.ui.panels.volume import VolumePanel
 from brushfire.ui.style import palette_of, style_sheet
-from brushfire.ui.widgets import NoticeBar, Step, column, label
+from brushfire.ui.widgets import NoticeBar, Step, column, label, set_role
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -92,7 +92,7 @@ class BrushfireDock(QWidget):
         layout.addWidget(self.scroll, 1)
         layout.addWidget(self.notice)
         layout.addWidget(self.status)
-        self.status.setContentsMargins(8, 2, 8, 6)
+        self.status.setContentsMargins(15, 2, 12, 6)  # in line with what is in the steps
         self.status.setAccessibleName("What Brushfire does now")
 
     def _connect(self) -> None:
@@ -137,6 +137,25 @@ class BrushfireDock(QWidget):
         self.result.sync()
         for name, step in self.steps.items():
             step.state.set_text("" if step.is_open else self.panels[name].state)
+        self._mark_next()
+
+    def _mark_next(self) -> None:
+        """Make the one button prominent that is the next thing to do."""
+        wanted = self._next_button()
+        for one in (self.paint.paint_button, self.learn.start_button, self.result.export_button):
+            set_role(one, "primary" if one is wanted else "")
+
+    def _next_button(self) -> QPushButton | None:
+        labels, learning = self.session.labels, self.session.learning
+        if labels is None or not self.session.confirmed:
+            return None  # the Volume step has its own
+        if sum(entry.voxels > 0 for entry in labels.counts().values()) < 2:
+            return self.paint.paint_button
+        if learning.phase in RUNNING:
+            return self.paint.paint_button
+        if learning.shown_model is not None and self.steps["result"].is_open:
+            return self.result.export_button
+        return self.learn.start_button
 
     # ------------------------------------------------------------------ telling
     def _on_status(self, text: str) -> None:

@@ -63,6 +63,7 @@ def _mix(front: str, back: str, share: float) -> str:
 def style_sheet(p: Palette) -> str:
     """Return the style sheet of the dock; widgets choose a rule by their ``role`` property."""
     return f"""
+    QLabel[role] {{ padding: 0px; margin: 0px; }}
     QLabel[role="muted"] {{ color: {p.muted}; }}
     QLabel[role="title"] {{ font-weight: 600; }}
     QLabel[role="value"] {{ color: {p.text}; }}

@@ -331,6 +331,14 @@ def button(
     return made
 
 
+def set_role(widget: QWidget, role: str) -> None:
+    """Give ``widget`` another rule of the style sheet."""
+    if widget.property("role") != role:
+        widget.setProperty("role", role)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
+
+
 def label(text: str, *, role: str = "muted") -> QLabel:
     """Return a label that wraps."""
     made = QLabel(text)

@@ -44,7 +44,7 @@ class LearnPanel(QWidget):
         self.setProperty("role", "plain")
         self._controller = controller
         self.start_button = button(
-            "Start learning", controller.start_or_pause, role="primary",
+            "Start learning", controller.start_or_pause,
             tip="Learn from the strokes while you go on painting (G)",
         )  # fmt: skip
         self.stop = button("Stop", self._call("stop"), tip="Stop and keep the model that is shown")
@@ -54,7 +54,6 @@ class LearnPanel(QWidget):
         self.undo = button("Undo model", self._call("undo_model"), tip="Show the model before")
         self.message = label("")
         self.figures = ElidedLabel(role="value")
-        self.shown = ElidedLabel()
         self.plot = LearningPlot()
         self.question = self._make_question()
         self.network = Fold("Network", self._make_network())
@@ -62,7 +61,7 @@ class LearnPanel(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.start_button)
         layout.addLayout(row(self.stop, self.undo, self.reset, QVBoxLayout(), stretch=3))
-        for part in (self.question, self.figures, self.shown, self.plot, self.network):
+        for part in (self.question, self.figures, self.plot, self.network):
             layout.addWidget(part)
         events = controller.session.events
         connections.connect(events.learning_changed, self.update_view)
@@ -147,9 +146,6 @@ class LearnPanel(QWidget):
         self.figures.set_text(
             f"Step {state.step} · {state.steps_per_second:.1f} steps/s · {state.device.upper()}"
         )
-        self.shown.setVisible(has_model)
-        dice = "" if state.shown_dice is None else f", Dice {state.shown_dice:.2f} held out"
-        self.shown.set_text(f"Showing model {state.shown_model}{dice}")
         some = bool(state.loss or state.dice)
         self.plot.setVisible(some)
         if some:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from brushfire.ui.connections import Connections
     from brushfire.ui.controller import Controller
 
+UNDO = "Ctrl\N{NON-BREAKING HYPHEN}Z takes a stroke back."
 COLOR, NAME, VOXELS, SLICES = range(4)
 
 
@@ -46,7 +47,7 @@ class PaintPanel(QWidget):
         self._filling = False
         self.empty = label("Confirm a volume first, then paint a few strokes of each class.")
         self.table = self._make_table()
-        self.paint_button = button("Paint", controller.paint, role="primary")
+        self.paint_button = button("Paint", controller.paint)
         self.hint = label("")
         self.tools = self._make_tools()
         self.question = self._make_question()
@@ -59,6 +60,7 @@ class PaintPanel(QWidget):
         connections.connect(events.classes_changed, self.update_view)
         connections.connect(events.active_class_changed, self._on_active)
         connections.connect(events.annotations_changed, self._update_counts)
+        connections.connect(events.model_changed, self._update_hint)
         self.update_view()
 
     # ------------------------------------------------------------------ building
@@ -182,7 +184,7 @@ class PaintPanel(QWidget):
             self._filling = False
         self._update_hint()
 
-    def _update_hint(self) -> None:
+    def _update_hint(self, *_: object) -> None:
         session = self._controller.session
         counts = session.labels.counts() if session.labels is not None else {}
         missing = [
@@ -195,11 +197,10 @@ class PaintPanel(QWidget):
                 f"Paint a few strokes of {_listed(missing)}. Unpainted voxels teach nothing, so "
                 "background is a class too. N takes the next class, 1 erases, 2 paints."
             )
+        elif session.learning.shown_model is None:
+            self.hint.setText(f"Start learning, and go on painting meanwhile. {UNDO}")
         else:
-            self.hint.setText(
-                "Correct where the prediction is wrong: a few strokes there help most. "
-                "Ctrl-Z takes a stroke back."
-            )
+            self.hint.setText(f"Correct where the prediction is wrong. {UNDO}")
         slices = bool(session.labels is not None and session.labels.annotated_slices())
         self.back.setEnabled(slices)
         self.next.setEnabled(slices)

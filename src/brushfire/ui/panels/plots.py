@@ -41,11 +41,13 @@ class LearningPlot(pg.GraphicsLayoutWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFixedHeight(190)
+        self.setFixedHeight(160)
         self.setMinimumWidth(1)
-        self.dice = self._plot(0, "Dice, held out")
-        self.loss = self._plot(1, "loss")
-        self.loss.setXLink(self.dice)
+        self.setToolTip("Above: Dice on held-out strokes, one line a class. Below: training loss.")
+        self.dice = self._plot(0, "Dice")
+        self.loss = self._plot(1, "Loss")
+        # The loss comes with every step, Dice only now and then: the loss sets the range.
+        self.dice.setXLink(self.loss)
         self.dice.setYRange(0, 1, padding=0.04)
         self._loss_curve = self.loss.plot()
         self._loss_trend = self.loss.plot()
@@ -64,7 +66,7 @@ class LearningPlot(pg.GraphicsLayoutWidget):
         plot.setMouseEnabled(x=False, y=False)
         plot.hideButtons()
         plot.setLabel("left", title)
-        plot.getAxis("left").setWidth(44)
+        plot.getAxis("left").setWidth(54)
         plot.getAxis("left").enableAutoSIPrefix(False)
         plot.getAxis("bottom").setStyle(showValues=at == 1)
         plot.getAxis("bottom").setHeight(18 if at == 1 else 4)

@@ -72,7 +72,7 @@ class ResultPanel(QWidget):
         self.done = label("", role="value")
         self.done.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.done.hide()
-        self.export_button = button("Export masks", self._export, role="primary")
+        self.export_button = button("Export masks", self._export)
         layout = column(self, margins=(10, 2, 10, 10))
         for part in (
             self.empty, self.looks, self.export_form, self.export_button, self.progress, self.done,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from brushfire.ui.controller import Controller, Unread
 
 EMPTY = "Open a volume or drop it here."
+TIMES = "\N{MULTIPLICATION SIGN}"
 KINDS = "OME-Zarr, TIFF, a folder of TIFFs, or an image layer that napari already shows."
 
 
@@ -145,7 +146,7 @@ class VolumePanel(QWidget):
             return "none open"
         if not self._controller.session.confirmed:
             return "check and confirm"
-        return f"{volume.name} · " + " \N{MULTIPLICATION SIGN} ".join(str(n) for n in volume.shape)
+        return f"{volume.name} · " + f" {TIMES} ".join(str(n) for n in volume.shape)
 
     def update_view(self) -> None:
         """Show what the session's volume is now."""
@@ -182,7 +183,7 @@ class VolumePanel(QWidget):
                 self._rows.addRow(field_name("Voxel µm"), self._voxel_row)
                 self._voxel_row.show()
             else:
-                shown = label(value, role="value")
+                shown = label(_short(value), role="value")
                 shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
                 self._rows.addRow(field_name(name), shown)
 
@@ -303,3 +304,10 @@ class VolumePanel(QWidget):
         else:
             self.progress.hide()
         self._update_pyramid()
+
+
+def _short(value: str) -> str:
+    """Return a row of `Volume.summary` so that it fits in one line."""
+    for long, short in ((" voxels", ""), (" (z, y, x)", ""), (" x ", f" {TIMES} ")):
+        value = value.replace(long, short)
+    return value
