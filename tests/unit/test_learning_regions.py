@@ -77,9 +77,38 @@ def test_a_region_keeps_its_side_when_it_grows() -> None:
     regions.update(store.snapshot())
     (held,) = regions.seeds
     x = held[2]
-    store[1, 8:20, x : x + 8] = 1
+    store[1, 9:13, x : x + 7] = 1
     regions.update(store.snapshot())
-    assert regions.counts(held=True) == {1: 96}
+    assert regions.counts(held=True) == {1: 28}
+
+
+def test_a_class_of_which_too_much_is_held_out_gets_regions_back() -> None:
+    store, regions = empty_labels(SHAPE), StrokeRegions(0.2)
+    for x in (2, 20, 40):
+        store[1, 10:12, x : x + 6] = 1
+        store[2, 10:12, x : x + 6] = 2
+    regions.update(store.snapshot())
+    for z, _, x, value in regions.seeds:
+        for other in {2, 20, 40} - {x}:
+            store[z, 10:12, other : other + 6] = 0
+        if value == 2:
+            store[z, 8:20, x : x + 8] = 2
+    regions.update(store.snapshot())
+    assert regions.counts(held=True) == {}
+    assert regions.counts(held=False) == {1: 12, 2: 96}
+
+
+def test_an_update_that_failed_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, regions = empty_labels(SHAPE), StrokeRegions(0.2)
+    store[1, 10, 2:8] = 1
+    regions.update(store.snapshot())
+    store[2, 10, 2:8] = 3
+    with monkeypatch.context() as patched:
+        patched.setattr(StrokeRegions, "_part", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            regions.update(store.snapshot())
+    assert regions.update(store.snapshot()) == (2,)
+    assert regions.counts(held=False) == {1: 6, 3: 6}
 
 
 def test_only_changed_slices_are_looked_at() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 
 from brushfire.annotations.chunks import overlap, read_box, touching
 from brushfire.errors import AnnotationError
 from brushfire.geometry import Box, Grid, Triple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import numpy as np
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -46,7 +46,6 @@ class AnnotationSnapshot:
         self._grid = grid
         self._chunks = chunks
         self._tally = tally
-        self._extents: dict[int, Box | None] = {}
 
     @property
     def revision(self) -> int:
@@ -104,33 +103,23 @@ class AnnotationSnapshot:
         """Return voxels and slices of each class that has a voxel."""
         return self._tally.counts()
 
-    def extent(self, z: int) -> Box | None:
-        """Return the smallest box around the labels of slice ``z``; None without labels."""
-        if z not in self._tally.by_slice:
-            return None
-        if z not in self._extents:
-            # Two threads may both compute it; they store the same value.
-            self._extents[z] = self._measure(z)
-        return self._extents[z]
+    def planes(self, z: int) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
+        """Yield the labels of slice ``z`` part by part, leaving out what has none.
 
-    def _measure(self, z: int) -> Box | None:
+        Yields
+        ------
+        box : Box
+            One slice thick.
+        labels : ndarray of uint8, shape (y, x)
+            Read-only by agreement.
+        """
         _, height, width = self.shape
         plane = Box((z, 0, 0), (z + 1, height, width))
-        found: Box | None = None
         for index in touching(self._chunks.keys(), self._grid, plane):
-            inside, outside = overlap(index, self._grid, plane)
-            part = self._chunks[index][inside][0]
-            rows = np.flatnonzero(part.any(axis=1))
-            if not rows.size:
-                continue
-            columns = np.flatnonzero(part.any(axis=0))
-            y, x = outside[1].start, outside[2].start
-            box = Box(
-                (z, y + int(rows[0]), x + int(columns[0])),
-                (z + 1, y + int(rows[-1]) + 1, x + int(columns[-1]) + 1),
-            )
-            found = box if found is None else found.union(box)
-        return found
+            box = self._grid.box(index).intersect(plane)
+            assert box is not None
+            (part, rows, columns), _ = overlap(index, self._grid, plane)
+            yield box, self._chunks[index][part.start, rows, columns]
 
     def __repr__(self) -> str:
         return f"AnnotationSnapshot(revision={self.revision}, shape={self.shape})"
