@@ -165,6 +165,15 @@ def test_sample_and_pyramid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["pyramid", str(wide), "--out", str(tmp_path / "levels")]) == 0
     assert "2 x 700 x 600, 1 x 350 x 300" in capsys.readouterr().out
     assert list((tmp_path / "levels").iterdir())
+    assert main(["pyramid", str(wide)]) == 0
+    assert "wide.brushfire" in capsys.readouterr().out
+    session = Session(device="cpu")
+    session.open_volume(wide)
+    assert session.volume is not None
+    assert len(session.volume.levels) == 2
+    session.close()
+    assert main(["pyramid", volume]) == 0
+    assert "None is missing" in capsys.readouterr().out
 
 
 # -- learning and exporting ------------------------------------------------------------------

@@ -112,13 +112,17 @@ def info(path: Source, axes: Axes = None, voxel_size: VoxelSize = None, time: Ti
 @app.command()
 def pyramid(
     path: Source,
-    out: Annotated[Path, typer.Option(help="Folder for the reduced levels.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for them; the volume's project by default, where it finds them."),
+    ] = None,
     axes: Axes = None,
     voxel_size: VoxelSize = None,
     time: Time = None,
     memory: Memory = None,
 ) -> None:
     """Build the reduced levels that a volume lacks."""
+    from brushfire.project import default_folder
     from brushfire.session.memory import default_budget, shares
     from brushfire.volumes import build_pyramid, open_volume
 
@@ -131,17 +135,19 @@ def pyramid(
         cache_bytes=budget // 4,
     )
     try:
+        folder = default_folder(volume) / "pyramid" if out is None else out
         title = f"Building the pyramid of {volume.name}"
         with interruptible() as stop, progress_bar(title) as update:
             built = build_pyramid(
                 volume,
-                out,
+                folder,
                 budget_bytes=budget,
                 progress=lambda done, total: update(done, total, title),
                 cancelled=stop.is_set,
             )
         levels = ", ".join(" x ".join(map(str, level.shape)) for level in built.levels)
         say(output(), f"Levels: {levels}")
+        say(output(), f"In {folder}" if built is not volume else "None is missing.")
     finally:
         volume.close()
 
