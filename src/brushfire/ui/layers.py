@@ -172,8 +172,9 @@ class SessionLayers:
             if self.strokes.data.source is store:
                 return self.strokes
             self._remove([self.strokes])
-        self.strokes = self._add_labels("strokes", PlaneArray(store, "Strokes"), 0.85)
-        self.strokes.colormap = stroke_colormap(self.session.classes)
+        self.strokes = self._add_labels(
+            "strokes", PlaneArray(store, "Strokes"), 0.85, stroke_colormap(self.session.classes)
+        )
         self.strokes.brush_size = 10
         self._choose_label(self.session.active_class)
         self.added.emit(self.strokes)
@@ -186,20 +187,23 @@ class SessionLayers:
             return None
         if self.prediction is None or self.prediction not in self.viewer.layers:
             data = PlaneArray(store.labels, "Predictions")
-            layer = self._add_labels("prediction", data, self.opacity)
+            colors = prediction_colormap(self.session.classes)
+            layer = self._add_labels("prediction", data, self.opacity, colors)
             layer.editable = False
-            layer.colormap = prediction_colormap(self.session.classes)
             layer.contour = self.contour
             self.prediction = layer
             self._below_strokes(layer)
             self.added.emit(layer)
         return self.prediction
 
-    def _add_labels(self, role: str, data: PlaneArray, opacity: float) -> Labels:
+    def _add_labels(
+        self, role: str, data: PlaneArray, opacity: float, colormap: DirectLabelColormap
+    ) -> Labels:
         # cache=False: napari keeps slices of lazy arrays and would show what has changed since.
+        # Colours set later than here would have napari build its overlays a second time.
         layer = Labels(
-            data, name=NAMES[role], opacity=opacity, cache=False, multiscale=False,
-            metadata={KEY: {"role": role}}, **self._placement(),
+            data, name=NAMES[role], opacity=opacity, colormap=colormap, cache=False,
+            multiscale=False, metadata={KEY: {"role": role}}, **self._placement(),
         )  # fmt: skip
         selected = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
