@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 FOAM_CLASSES = ((1, "matrix", "#0072b2"), (2, "pore", "#e69f00"), (3, "inclusion", "#009e73"))
 VOXEL_SIZE = (0.65, 0.65, 0.65)
+# Each slice is made whole, in memory.
+LARGEST_SIDE = 8192
+MOST_PHOTONS = 1e9
 # Attenuation of the classes, relative to the matrix.
 ATTENUATION = {1: 1.0, 2: 0.4, 3: 1.9}
 # A ray through the matrix from side to side loses this much (natural logarithm).
@@ -144,11 +147,18 @@ def make_foam(
 
 def _check(shape: Sequence[int], angles: int, photons: float, dtype: str) -> Triple:
     whole = triple(shape)
-    if min(whole) < 1 or angles < 1 or photons <= 0 or dtype not in ("uint8", "uint16"):
+    if (
+        min(whole) < 1
+        or max(whole) > LARGEST_SIDE
+        or not 1 <= angles <= LARGEST_SIDE
+        or not 0 < photons <= MOST_PHOTONS
+        or dtype not in ("uint8", "uint16")
+    ):
         raise SettingsError(
-            "A foam has a shape z, y, x, at least one angle, photons, and type uint8 or uint16.",
+            f"A foam has a shape z, y, x of 1 to {LARGEST_SIDE} voxels, 1 to {LARGEST_SIDE} angles,"
+            f" more than 0 and at most {MOST_PHOTONS:.0e} photons, and type uint8 or uint16.",
             got=f"shape {whole}, angles {angles}, photons {photons}, dtype {dtype}",
-            do="Give positive numbers.",
+            do="Give numbers in these ranges.",
         )
     return whole
 

@@ -319,6 +319,7 @@ def test_info_takes_axes_and_a_time_point(
     "arguments",
     [
         ["--out", "masks.tif", "--format", "ome-zarr"],
+        ["--out", "masks.png"],
         ["--out", "nowhere/masks.tif"],
         ["--out", "masks.tif", "--region", "5:5,:,:"],
         ["--out", "masks.tif", "--region", "5:500,:,:"],
@@ -479,6 +480,8 @@ def test_a_folder_that_is_no_project(
 ) -> None:
     assert main([command, str(tmp_path)]) == 2
     assert "project.json" in sentence(capsys)
+    assert main([command, str(tmp_path / "nothing.brushfire")]) == 2
+    assert "does not exist" in sentence(capsys)
 
 
 # -- how it ends -----------------------------------------------------------------------------
@@ -612,6 +615,33 @@ def test_a_window_needs_a_screen(
     assert "xvfb-run" in sentence(capsys)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--shape", "0,1,1"],
+        ["--shape", "99999,99999,99999"],
+        ["--angles", "0"],
+        ["--photons", "nan"],
+        ["--photons", "1e30"],
+    ],
+)
+def test_a_foam_that_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert main(["sample", str(tmp_path / "new"), *options]) == 2
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert re.search(r"\. Got: .+\. \w", told)
+    assert not (tmp_path / "new").exists()
+
+
+def test_info_of_a_project_names_the_command_for_it(
+    learned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(learned)]) == 2
+    assert "brushfire models" in sentence(capsys)
+
+
 LABELS = {
     "another shape": np.ones((4, 30, 32), np.uint8),
     "no whole numbers": np.ones((4, 32, 32), np.float32),
@@ -640,6 +670,7 @@ def test_labels_that_do_not_belong_to_a_volume(
         ["train", "x.brushfire", "--seconds", "soon"],
         ["train", "x.brushfire", "--seconds", "0"],
         ["demo", "--volume", "x"],
+        ["sample", "x", "--seed", "-1"],
     ],
 )
 def test_words_that_make_no_command(

@@ -12,6 +12,7 @@ import typer
 
 from brushfire.cli.parsing import (
     parse_budget,
+    parse_format,
     parse_region,
     parse_scale,
     parse_seconds,
@@ -48,7 +49,6 @@ class Format(StrEnum):
 
 
 Source = Annotated[Path, typer.Argument(help="OME-Zarr, TIFF, folder of TIFFs, or .npy.")]
-ProjectFolder = Annotated[Path, typer.Argument(help="Project folder, NAME.brushfire.")]
 Painted = Annotated[Path, typer.Argument(help="NAME.brushfire, or the volume that it belongs to.")]
 Axes = Annotated[
     str | None, typer.Option(help="Axes of the file if it does not say, or says it wrong, as tzyx.")
@@ -96,6 +96,12 @@ def info(path: Source, axes: Axes = None, voxel_size: VoxelSize = None, time: Ti
     """Show what a volume is, without loading it."""
     from brushfire.volumes import open_volume
 
+    if (path / "project.json").is_file():
+        raise VolumeError(
+            "What is shown is a volume.",
+            got=f"the project {path}",
+            do="Name the volume; 'brushfire models' shows what a project has learned.",
+        )
     volume = open_volume(path, axes=axes, voxel_size=parse_scale(voxel_size), time=time)
     try:
         statistics = volume.statistics()
@@ -158,7 +164,7 @@ def sample(
     shape: Annotated[str, typer.Option(help="Voxels, z,y,x.")] = "64,256,256",
     angles: Annotated[int, typer.Option(help="Projections; fewer make more streaks.")] = 60,
     photons: Annotated[float, typer.Option(help="Per pixel; fewer make more noise.")] = 1500,
-    seed: Annotated[int, typer.Option(help="Another number makes another foam.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another number makes another foam.")] = 0,
 ) -> None:
     """Make a foam with its tomographic reconstruction and truth."""
     from brushfire.samples import SAMPLE_NAME, make_foam
@@ -226,7 +232,7 @@ def export(
     from brushfire.cli.headless import follow, need_model, session_of, spare_source
     from brushfire.export import check_target
 
-    wanted = format or (Format.TIFF if out.suffix.lower() in (".tif", ".tiff") else Format.OME_ZARR)
+    wanted = format or Format(parse_format(out))
     check_target(out, wanted, overwrite=overwrite)
     budget = parse_budget(memory)
     with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
@@ -240,11 +246,12 @@ def export(
 
 
 @app.command()
-def models(project: ProjectFolder) -> None:
+def models(project: Painted, axes: Axes = None, time: Time = None) -> None:
     """List the models that a project keeps."""
+    from brushfire.cli.headless import project_of
     from brushfire.project import open_project
 
-    opened = open_project(project)
+    opened = open_project(project_of(project, axes, time))
     names = {c.value: c.name for c in opened.state.classes}
     rows = []
     for revision in opened.models():
@@ -275,7 +282,7 @@ def demo(
     seconds: Annotated[float, typer.Option(min=1, help="How long it learns.")] = 120,
     out: Annotated[Path, typer.Option(help="Folder for results.")] = Path("demo_output"),
     headless: Annotated[bool, typer.Option("--headless", help="End by itself.")] = False,
-    seed: Annotated[int, typer.Option(help="Of strokes, patches and weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of strokes, patches and weights.")] = 0,
 ) -> None:
     """Watch it open, paint, learn and export; writes a summary."""
     if (volume is None) != (truth is None):

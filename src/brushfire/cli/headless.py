@@ -47,7 +47,7 @@ def session_of(
     """
     from brushfire.session import Session
 
-    folder = place if (place / "project.json").is_file() else _project_of(place, axes, time)
+    folder = project_of(place, axes, time)
     session = Session(folder, device=device, memory_budget_bytes=budget)
     told = session.events.notified.connect(_on_notice)
     try:
@@ -71,8 +71,15 @@ def _open(session: Session, folder: Path, axes: str | None, time: int | None) ->
     )
 
 
-def _project_of(place: Path, axes: str | None, time: int | None) -> Path:
-    """Return the folder in which the strokes on the volume at ``place`` are kept.
+def project_of(place: Path, axes: str | None, time: int | None) -> Path:
+    """Return ``place`` if it is a project, else the project of the volume there.
+
+    Parameters
+    ----------
+    place : Path
+        A project folder or a volume.
+    axes, time : optional
+        How to read the volume.
 
     Raises
     ------
@@ -83,7 +90,7 @@ def _project_of(place: Path, axes: str | None, time: int | None) -> Path:
     """
     from brushfire.volumes import open_volume
 
-    if place.suffix == SUFFIX:
+    if place.suffix == SUFFIX or (place / "project.json").is_file():
         return open_project(place).folder
     try:
         volume = open_volume(place, axes=axes, time=time)

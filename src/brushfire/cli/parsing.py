@@ -9,6 +9,7 @@ from brushfire.geometry import Box, Scale, Triple, triple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 GIB = 2**30
 
@@ -83,6 +84,26 @@ def parse_region(text: str | None, shape: Triple) -> Box | None:
             do="Write it like 10:20,:,512:1024; one slice is like 10,:,:.",
         )
     return Box(triple([a for a, _ in ranges]), triple([b for _, b in ranges]))
+
+
+def parse_format(out: Path) -> str:
+    """Return "tiff" or "ome-zarr" as the name of a target says.
+
+    Raises
+    ------
+    SettingsError
+        It says something else, such as an image format that cannot hold a volume.
+    """
+    suffix = out.suffix.lower()
+    if suffix in (".tif", ".tiff"):
+        return "tiff"
+    if suffix in ("", ".zarr"):
+        return "ome-zarr"
+    raise SettingsError(
+        "Masks are written as NAME.ome.zarr or NAME.tif.",
+        got=out.name,
+        do=f"Name it {out.stem}.ome.zarr or {out.stem}.tif, or say which with --format.",
+    )
 
 
 def parse_budget(gib: float | None) -> int | None:

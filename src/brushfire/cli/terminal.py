@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+_WIDE = 200
+
+
 class JobFailedError(Exception):
     """A job ended with this sentence, which its session has written already."""
 
 
 def output() -> Console:
     """Return the console for results."""
-    return Console(highlight=False)
+    # A file or a program that reads them has no width to keep to.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 
 
 def messages() -> Console:
