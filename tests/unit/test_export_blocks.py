@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brushfire.export.targets import cell_of
-from brushfire.geometry import Grid
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from brushfire.geometry import Box, Grid
+from brushfire.volumes import open_volume
+from brushfire.volumes.reduce import halve, plan_steps
+from support.exporting import VOXEL_SIZE as VOXEL
+from support.exporting import export, some_labels
 
 SHAPES = st.tuples(st.integers(1, 3000), st.integers(1, 9000), st.integers(1, 9000))
 BUDGETS = st.integers(2**23, 2**34)
@@ -41,6 +44,29 @@ def test_a_zarr_block_is_whole_chunks(shape: tuple[int, int, int], budget: int) 
 def test_a_large_volume_is_few_blocks(format: str) -> None:
     cell = cell_of(format, (2160, 2560, 2560), 2**28)
     assert 100 < len(Grid((2160, 2560, 2560), cell)) < 2000
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 600), st.integers(513, 900)),
+    budget=st.integers(1, 2**26),
+    format=st.sampled_from(["ome-zarr", "tiff"]),
+)
+def test_an_export_of_many_blocks_is_that_of_one(
+    shape: tuple[int, int, int], budget: int, format: str
+) -> None:
+    labels = some_labels(shape)
+    with tempfile.TemporaryDirectory() as folder:
+        report = export(labels, Path(folder), format, budget_bytes=budget)
+        volume = open_volume(report.path)
+        assert len(volume.levels) == (1 if format == "tiff" else 1 + len(plan_steps(shape, VOXEL)))
+        wanted = labels[None]
+        for level, described in enumerate(volume.levels):
+            if level:
+                wanted = halve(wanted, plan_steps(shape, VOXEL)[level - 1], labels=True)
+            found = volume.read(Box.of_shape(described.shape), level=level)
+            np.testing.assert_array_equal(found, wanted)
+        volume.close()
 
 
 GROWTH = """

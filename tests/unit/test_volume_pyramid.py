@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from brushfire.errors import Cancelled, StorageError
 from brushfire.geometry import Box
-from brushfire.volumes import build_pyramid, find_pyramid, open_volume
+from brushfire.volumes import build_pyramid, find_pyramid, find_wrong_level, open_volume
+from brushfire.volumes.reduce import halve, plan_steps
 from support.volumes import never, quiet, write_tiff, write_zarr
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
+
+    from brushfire.geometry import Triple
 
 SHAPE = (5, 700, 1300)
 DATA = np.random.default_rng(0).integers(0, 60000, SHAPE, dtype=np.uint16)
@@ -47,6 +53,51 @@ def test_levels_are_built_and_found_again(tmp_path: Path, compression: str | Non
     np.testing.assert_array_equal(found.view(2)[1], built.view(2)[1])
     # Another volume of the same size finds nothing.
     assert find_pyramid(open_volume(DATA + 1), tmp_path / "levels") is None
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 700), st.integers(513, 1100)),
+    depth=st.sampled_from([0.5, 1.0, 9.0]),
+    dtype=st.sampled_from(["u1", "i2", "f4"]),
+    channels=st.integers(1, 2),
+    budget=st.integers(1, 1 << 22),
+)
+def test_levels_built_block_by_block_are_those_built_at_once(
+    shape: Triple, depth: float, dtype: str, channels: int, budget: int
+) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(0, 40, (channels, *shape)).clip(0, 99).astype(dtype)
+    voxel = (depth, 1.0, 1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        built = build(
+            open_volume(data, axes="czyx", voxel_size=voxel), Path(folder), budget_bytes=budget
+        )
+        wanted = data
+        steps = plan_steps(shape, voxel)
+        assert len(built.levels) == 1 + len(steps) > 1
+        for level, step in enumerate(steps, start=1):
+            wanted = halve(wanted, step, labels=False)
+            found = built.read(Box.of_shape(wanted.shape[1:]), level=level)
+            np.testing.assert_array_equal(found, wanted)
+        check = {"budget_bytes": budget, "progress": quiet, "cancelled": never}
+        assert find_wrong_level(built, **check) is None
+        built.close()
+
+
+def test_a_level_that_is_not_of_the_one_below_is_found() -> None:
+    wrong = DATA[::2, ::2, ::2].copy()
+    volume = open_volume([DATA, wrong])
+    check = {"budget_bytes": 1 << 21, "progress": quiet, "cancelled": never}
+    found = find_wrong_level(volume, **check)
+    assert found is not None
+    assert found[0] == 1
+    right = halve(DATA[None], (2, 2, 2), labels=False)[0]
+    assert find_wrong_level(open_volume([DATA, right]), **check) is None
+    right[2, 300, 600] += 1
+    level, box = find_wrong_level(open_volume([DATA, right]), **check)
+    assert level == 1
+    assert box.contains(Box((2, 300, 600), (3, 301, 601)))
 
 
 def test_thick_slices_are_not_merged(tmp_path: Path) -> None:
