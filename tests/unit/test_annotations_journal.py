@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -376,3 +377,35 @@ def test_the_disk_is_quoted_in_plain_words(number, part):
     error = storage_error(OSError(number, "as C says"), Path("/p"), "Rule.", "Then go on.")
     assert part in str(error)
     assert "/p" in str(error)
+
+
+def test_a_file_that_fails_when_it_is_closed_does_not_end_the_journal(tmp_path, monkeypatch):
+    store = open_annotations(tmp_path / "p", (4, 64, 64))
+    store[0, 0, 0] = 1
+    assert store.flush(20)
+    handle, broken = store._journal._segment._handle, [True]
+    real_sync, real_close = os.fsync, os.close
+
+    def sync(which):
+        if which == handle and broken:
+            raise OSError(errno.EIO, "Input/output error")
+        real_sync(which)
+
+    def close(which):
+        real_close(which)
+        if which == handle and broken:
+            broken.clear()
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "close", close)
+    store[1, 1, 1] = 2
+    while not store.flush(20):
+        pass
+    assert not broken
+    store[2, 2, 2] = 3
+    assert store.flush(20)
+    store.close()
+    monkeypatch.undo()
+    with closing(open_annotations(tmp_path / "p", (4, 64, 64))) as again:
+        assert again.counts().keys() == {1, 2, 3}

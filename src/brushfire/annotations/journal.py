@@ -219,11 +219,13 @@ class Journal:
                 self._turn(urgent=self._asked)
             self._turn(urgent=True)
         finally:
-            self._close_segment()
-            self._lock.release()
-            with self._condition:
-                self._ended = True
-                self._condition.notify_all()
+            try:
+                self._close_segment()
+                self._lock.release()
+            finally:
+                with self._condition:
+                    self._ended = True
+                    self._condition.notify_all()
 
     def _wait_for_work(self) -> bool:
         """Wait until something is due; False when it is the last time."""
@@ -282,9 +284,9 @@ class Journal:
             with self._condition:
                 trouble.over()
             return
-        self._close_segment()
         with self._condition:
             trouble.again(refusal)
+        self._close_segment()
 
     def _write_pending(self) -> None:
         with self._condition:
@@ -369,8 +371,8 @@ class Journal:
 
     def _close_segment(self) -> None:
         if self._segment is not None:
-            closed = self._segment.close()
-            self._segment = None
+            segment, self._segment = self._segment, None
+            closed = segment.close()
             if closed is not None:
                 self._closed_segments.append(closed)
 

@@ -103,7 +103,9 @@ class Segment:
 
     def close(self) -> ClosedSegment | None:
         """Close the file; return what it holds, or None after removing it without a record."""
-        os.close(self._handle)
+        # What an append reported as written is synced: closing has nothing left to lose.
+        with suppress(OSError):
+            os.close(self._handle)
         if self.last == 0:
             with suppress(OSError):  # an empty segment does no harm
                 self.path.unlink()

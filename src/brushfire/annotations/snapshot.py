@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-
 from brushfire.annotations.chunks import overlap, read_box, touching
 from brushfire.errors import AnnotationError
 from brushfire.geometry import Box, Grid, Triple
 
 if TYPE_CHECKING:
-    import numpy as np
     from collections.abc import Iterator, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from brushfire.annotations.tally import ClassCount, Tally
