@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,6 @@ from scipy import ndimage
 from brushfire.annotations.sparse import SparseLabels
 from brushfire.geometry import Box, Grid
 from brushfire.learning.runs import Runs, runs_of
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from brushfire.annotations.snapshot import AnnotationSnapshot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brushfire.engine.messages import (
@@ -18,11 +19,12 @@ from brushfire.engine.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.engine.messages import Outcome
     from brushfire.learning.learner import Learner
+    from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
 
 PROPOSE_SECONDS = 3.0
@@ -35,6 +37,19 @@ REFIT_SHARE = 2
 """Steps get this many times as long as the last refit took before the next one."""
 
 
+@dataclass
+class _Pupil:
+    """A learner, and what is known of this one only."""
+
+    learner: Learner
+    fitted: bool
+    """Whether it has weights that a fit or a stored model gave it."""
+    seen: AnnotationSnapshot | None = None
+    fit_due: bool = True
+    next_fit_at: float = float("-inf")
+    proposed_at: float = float("-inf")
+
+
 class Coach:
     """One learner and what it is doing.
 
@@ -42,43 +57,58 @@ class Coach:
     ----------
     make_learner : callable
         Makes the learner when it is first needed; what it raises ends the learning turn.
+    network : NetworkSettings
+        Of that learner.
     emit : callable
         Takes each event.
     """
 
-    def __init__(self, make_learner: Callable[[], Learner], emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        make_learner: Callable[[], Learner],
+        network: NetworkSettings,
+        emit: Callable[[Event], None],
+    ) -> None:
         self.phase: Phase = "idle"
-        self._make = make_learner
+        self._make, self._network = make_learner, network
         self._emit = emit
-        self._learner: Learner | None = None
+        self._pupil: _Pupil | None = None
+        self._models: tuple[ModelSnapshot, ...] = ()
         self._newest: AnnotationSnapshot | None = None
-        self._seen = 0
         self._message = ""
-        self._fit_due = False
-        self._next_fit_at = self._proposed_at = float("-inf")
+        self._look = False
         self._rate = _Rate()
 
     @property
     def working(self) -> bool:
-        """Whether there is a step to take or strokes to take up."""
-        return self.phase in ("fitting", "training")
+        """Whether there is a step to take or strokes to look at."""
+        return self.phase in ("fitting", "training") or (self.phase == "waiting" and self._look)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a model before the shown one."""
+        return self._pupil.learner.can_undo if self._pupil else len(self._kept) > 1
+
+    @property
+    def _kept(self) -> tuple[ModelSnapshot, ...]:
+        """The models that a new learner of these settings goes on from."""
+        return tuple(model for model in self._models if model.settings == self._network)
 
     # -- intentions --------------------------------------------------------------------------
 
     def set_annotations(self, snapshot: AnnotationSnapshot) -> None:
         """Take note of new strokes; they join at the next piece of work."""
         self._newest = snapshot
-        if self.phase != "idle":
-            self._take_up_strokes()
+        self._look = True
 
     def train(self) -> None:
         """Start or go on."""
-        if self.phase == "idle":
-            self._fit_due = True
+        if self.phase == "idle" and self._pupil is not None:
+            self._pupil.fit_due = True
         if self.phase in ("idle", "paused"):
             self._rate.restart()
+            self._look = True
             self._enter("waiting")
-            self._take_up_strokes()
 
     def pause(self) -> None:
         """Keep everything, do nothing."""
@@ -94,46 +124,44 @@ class Coach:
     def reset(self) -> None:
         """Forget the weights."""
         self.stop("cancelled")
-        self._learner = None
+        self._pupil, self._models = None, ()
         self._emit(ModelForgotten())
 
-    def replace(self, make_learner: Callable[[], Learner], *, keep_models: bool) -> None:
+    def replace(self, make_learner: Callable[[], Learner], network: NetworkSettings) -> None:
         """Use another learner from now on; a learning turn goes on with it.
+
+        It goes on from the models of the learner before where its network is the same, otherwise
+        from random weights; those models are kept until it has one of its own.
 
         Parameters
         ----------
-        make_learner : callable
+        make_learner, network
             As in the constructor.
-        keep_models : bool
-            Whether it goes on from the models of the learner before, or from random weights.
         """
-        models = self._learner.history if keep_models and self._learner else ()
-        self._make, self._learner = make_learner, None
-        self._fit_due = True
-        if models:
-            self._learner = self._new_learner(models)
-        self._emit(HistoryChanged(len(models) > 1))
-        if self.working or self.phase == "waiting":
+        if self._pupil is not None:
+            self._models = self._pupil.learner.history or self._models
+        self._make, self._network, self._pupil = make_learner, network, None
+        self._emit(HistoryChanged(self.can_undo))
+        if self.phase not in ("idle", "paused"):
+            self._look = True
             self._enter("waiting")
-            self._take_up_strokes()
 
     def undo(self) -> ModelSnapshot | None:
         """Go back to the model shown before; None where there is none."""
-        return self._learner.undo() if self._learner else None
+        return self._get().learner.undo() if self.can_undo else None
 
     def restore(self, snapshot: ModelSnapshot) -> None:
-        """Go on from a stored model."""
-        self._learner = self._new_learner((snapshot,))
+        """Go on from a stored model, when learning goes on."""
+        self._pupil, self._models = None, (snapshot,)
 
     def shrink(self) -> bool:
         """Halve the work of a step after running out of memory; False where it cannot be less."""
-        return self._learner is not None and self._learner.shrink()
+        return self._pupil is not None and self._pupil.learner.shrink()
 
-    def shown(self, snapshot: ModelSnapshot, mean: float | None = None) -> None:
+    def shown(self, snapshot: ModelSnapshot) -> None:
         """Say which model is shown now."""
-        can_undo = self._learner.can_undo if self._learner else False
-        seen = snapshot.metrics.get("annotations", 0)
-        self._emit(ModelShown(snapshot, mean, can_undo, seen))
+        mean, seen = snapshot.metrics.get("mean_dice"), snapshot.metrics.get("annotations", 0)
+        self._emit(ModelShown(snapshot, mean, self.can_undo, seen))
 
     # -- work --------------------------------------------------------------------------------
 
@@ -145,64 +173,61 @@ class Coach:
         visible_seconds : float
             What the visible tiles of the shown model have cost.
         """
-        learner = self._ensure()
+        pupil = self._get()
+        if self._look:
+            self._take_up_strokes(pupil)
+            return None
         now = time.monotonic()
-        if self._fit_due and now >= self._next_fit_at:
-            self._enter("fitting")
-            learner.fit()
-            self._fit_due = False
-            proposed = self._propose(learner)
-            # Somebody who paints on and on must not keep the network from learning.
-            ended = time.monotonic()
-            self._next_fit_at = ended + max(REFIT_SECONDS, REFIT_SHARE * (ended - now))
-            return proposed
-        self._enter("training")
-        report = learner.step()
+        if not pupil.fitted or (pupil.fit_due and now >= pupil.next_fit_at):
+            return self._fit(pupil, now)
+        report = pupil.learner.step()
         self._emit(Stepped(report.step, report.loss, self._rate.tick()))
         # Predicting what is visible must not take more than half of the time.
-        if time.monotonic() - self._proposed_at >= max(PROPOSE_SECONDS, 2 * visible_seconds):
-            return self._propose(learner)
+        if time.monotonic() - pupil.proposed_at >= max(PROPOSE_SECONDS, 2 * visible_seconds):
+            return self._propose(pupil)
         return None
 
-    def _propose(self, learner: Learner) -> ModelSnapshot | None:
-        proposal = learner.propose()
-        self._proposed_at = time.monotonic()
+    def _fit(self, pupil: _Pupil, now: float) -> ModelSnapshot | None:
+        pupil.learner.fit()
+        pupil.fitted, pupil.fit_due = True, False
+        self._enter("training")
+        proposed = self._propose(pupil)
+        # Somebody who paints on and on must not keep the network from learning.
+        ended = time.monotonic()
+        pupil.next_fit_at = ended + max(REFIT_SECONDS, REFIT_SHARE * (ended - now))
+        return proposed
+
+    def _propose(self, pupil: _Pupil) -> ModelSnapshot | None:
+        proposal = pupil.learner.propose()
+        pupil.proposed_at = time.monotonic()
         self._rate.skip()
         dice = {c: d for c, d in proposal.evaluation.dice.items() if d is not None}
-        self._emit(Evaluated(learner.step_count, dice))
-        if proposal.snapshot is not None:
-            self.shown(proposal.snapshot, proposal.evaluation.mean)
+        self._emit(Evaluated(pupil.learner.step_count, dice))
         return proposal.snapshot
 
-    def _take_up_strokes(self) -> None:
-        learner = self._ensure()
-        if self._newest is not None and self._newest.revision != self._seen:
-            learner.set_annotations(self._newest)
-            self._seen = self._newest.revision
-            self._fit_due = True
-        if self.phase == "paused":
-            return
-        missing = learner.ready
+    def _take_up_strokes(self, pupil: _Pupil) -> None:
+        if self._newest is not None and self._newest is not pupil.seen:
+            pupil.learner.set_annotations(self._newest)
+            pupil.seen = self._newest
+            pupil.fit_due = True
+        self._look = False
+        missing = pupil.learner.ready
         if missing is not None:
             self._enter("waiting", missing)
-        elif self.phase == "waiting":
-            self._enter("fitting" if self._fit_due else "training")
+        else:
+            self._enter("training" if pupil.fitted else "fitting")
 
-    def _ensure(self) -> Learner:
-        if self._learner is None:
-            self._learner = self._new_learner(())
-        return self._learner
-
-    def _new_learner(self, models: Sequence[ModelSnapshot]) -> Learner:
-        learner = self._make()
-        # Models before strokes: they name the strokes that they have never seen.
-        if models:
-            learner.restore(models)
-        self._seen = 0
-        if self._newest is not None:
-            learner.set_annotations(self._newest)
-            self._seen = self._newest.revision
-        return learner
+    def _get(self) -> _Pupil:
+        """Return the learner; make it, from the models that are kept, where there is none."""
+        if self._pupil is None:
+            learner, kept = self._make(), self._kept
+            # Models before strokes: they name the strokes that they have never seen.
+            if kept:
+                learner.restore(kept)
+            if self._newest is not None:
+                learner.set_annotations(self._newest)
+            self._pupil = _Pupil(learner, fitted=bool(kept), seen=self._newest)
+        return self._pupil
 
     def _enter(self, phase: Phase, message: str = "") -> None:
         if (phase, message) != (self.phase, self._message):

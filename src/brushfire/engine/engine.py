@@ -13,7 +13,7 @@ from brushfire.engine.mailbox import Inbox, Outbox
 from brushfire.engine.regions import Regions
 from brushfire.engine.streaming import Streamer
 from brushfire.engine.turns import Turns, Work
-from brushfire.errors import SettingsError
+from brushfire.errors import ModelError, SettingsError
 from brushfire.geometry import Grid
 from brushfire.learning.learner import Learner
 
@@ -77,7 +77,7 @@ class Engine:
         self._outbox = Outbox(OUTBOX_BYTES, lambda: self._inbox.urgent)
         emit = self._outbox.put
         self._emit: Callable[[m.Event], None] = emit
-        self._coach = Coach(self._make_learner, emit)
+        self._coach = Coach(self._make_learner, network, emit)
         self._streamer = Streamer(volume, Grid(volume.shape, (1, tile, tile)), emit)
         self._regions = Regions(volume, self.device, emit)
         self._turns = Turns({kind: share / max(SHARES.values()) for kind, share in SHARES.items()})
@@ -98,6 +98,11 @@ class Engine:
     def drain(self, limit: int = 64, wait: float = 0.0) -> list[m.Event]:
         """Return up to ``limit`` events, oldest first; blocks at most ``wait`` seconds."""
         return self._outbox.drain(limit, wait)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread has ended; what it said last may still wait to be drained."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def close(self, timeout: float = 30.0) -> bool:
         """End the thread and wait for it; safe to call again. Return whether it has ended."""
@@ -121,7 +126,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the terminal event carries it to the session
             failure = error
         self._coach.stop("cancelled")
-        self._regions.cancel_all()
+        self._regions.end_all("failed" if failure else "cancelled", failure)
         self._emit(m.TurnEnded("engine", "failed" if failure else "finished", failure))
 
     def _able(self) -> list[Work]:
@@ -157,7 +162,7 @@ class Engine:
     def _learn(self) -> None:
         snapshot = self._coach.work(self._streamer.visible_seconds)
         if snapshot is not None:
-            self._show(snapshot)
+            self._guard("streaming", lambda: self._show(snapshot))
 
     # -- commands ----------------------------------------------------------------------------
 
@@ -190,21 +195,18 @@ class Engine:
             case m.Restore(snapshot=model):
                 self._restore(model)
             case m.Configure(network, learning):
-                same = network == self._settings[0]
                 self._settings = (network, learning)
-                self._coach.replace(self._make_learner, keep_models=same)
+                self._coach.replace(self._make_learner, network)
 
     def _restore(self, snapshot: ModelSnapshot) -> None:
-        """Show a stored model; go on from it where the settings are still those it has."""
+        """Show a stored model; learning goes on from it where the settings are those it has."""
+        self._coach.restore(snapshot)
         try:
             self._show(snapshot)
-            if snapshot.settings == self._settings[0]:
-                self._coach.restore(snapshot)
-        except Exception:
+        except ModelError:
+            self._coach.reset()
             self._show(None)
-            self._emit(m.ModelForgotten())
             raise
-        self._coach.shown(snapshot, snapshot.metrics.get("mean_dice"))
 
     def _undo(self) -> None:
         snapshot = self._coach.undo()
@@ -212,13 +214,14 @@ class Engine:
             self._emit(m.Told("info", "There is no earlier model to go back to."))
         else:
             self._show(snapshot)
-            self._coach.shown(snapshot, snapshot.metrics.get("mean_dice"))
 
     def _show(self, snapshot: ModelSnapshot | None) -> None:
-        self._streamer.set_model(snapshot, self.device)
+        # Noted first, so that running out of memory here shows it on another device instead.
         self._shown = snapshot
+        self._streamer.set_model(snapshot, self.device)
         if snapshot is not None:
             self._newest_revision = max(self._newest_revision, snapshot.revision)
+            self._coach.shown(snapshot)
 
     def _make_learner(self) -> Learner:
         network, learning = self._settings
@@ -270,8 +273,8 @@ class Engine:
         why = f"Memory ran out on {self.device}. The processor takes over; nothing was lost."
         self.device = "cpu"
         self._regions.move(self.device)
-        self._streamer.set_model(self._shown, self.device)
-        self._coach.replace(self._make_learner, keep_models=True)
+        self._coach.replace(self._make_learner, self._settings[0])
+        self._show(self._shown)
         self._emit(m.DeviceChosen("cpu", why))
         return True
 

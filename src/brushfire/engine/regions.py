@@ -81,11 +81,11 @@ class Regions:
         if self._current is not None and self._current.job == job:
             self._end("cancelled")
 
-    def cancel_all(self) -> None:
+    def end_all(self, outcome: Outcome, error: Exception | None = None) -> None:
         """End every run."""
-        jobs = [command.job for command in self._waiting]
-        for job in jobs + ([self._current.job] if self._current else []):
-            self.cancel(job)
+        self._end(outcome, error)
+        while self._waiting:
+            self._emit(TurnEnded("region", outcome, error, self._waiting.popleft().job))
 
     def fail(self, error: Exception) -> None:
         """End the run that met ``error``."""
@@ -121,7 +121,6 @@ class _Run:
             command.folder,
             command.region,
             key=command.key,
-            voxel_size=volume.voxel_size,
             classes=command.classes,
         )
         self._pending: Iterator[tuple[Triple, Box]] = self._files.pending()

@@ -65,9 +65,10 @@ class Streamer:
 
     def set_model(self, snapshot: ModelSnapshot | None, device: str) -> None:
         """Predict with another model: every tile of the view is wanted again."""
+        # Made first: where that fails, the network before goes on under its own number.
+        model = SegmentationModel.from_snapshot(snapshot, device) if snapshot else None
+        self._model, self._revision = model, snapshot.revision if snapshot else 0
         self._made = set()
-        self._revision = snapshot.revision if snapshot else 0
-        self._model = SegmentationModel.from_snapshot(snapshot, device) if snapshot else None
         self._replan()
 
     def predict_visible(self) -> None:

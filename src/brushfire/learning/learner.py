@@ -150,7 +150,7 @@ class Learner:
         self._given = snapshot.revision
         changed = self._regions.update(snapshot)
         if changed:
-            self._changed = changed
+            self._changed = tuple(sorted({*self._changed, *changed}))
             self._fresh = True
         self._match_classes()
 
@@ -171,14 +171,14 @@ class Learner:
             If learning is not possible yet, see `ready`.
         """
         trainer = self._ready_trainer()
-        self._fitted = self._given
         if trainer.trained:
             sites = self._sites(held=False, budget=self._fit_pixels)
             trainer.refit(self._cache, sites)
-            return
-        sites = self._sites(held=False, budget=_FIRST_FIT_SHARE * self._fit_pixels)
-        held = self._sites(held=True, budget=self._score_pixels)
-        trainer.fit_first(self._cache, sites, held)
+        else:
+            sites = self._sites(held=False, budget=_FIRST_FIT_SHARE * self._fit_pixels)
+            held = self._sites(held=True, budget=self._score_pixels)
+            trainer.fit_first(self._cache, sites, held)
+        self._fitted, self._changed = self._given, ()
 
     def _sites(self, *, held: bool, budget: int) -> list[Site]:
         """Return where strokes are, as much of it as the budget of pixels allows."""

@@ -71,7 +71,8 @@ class _Slice:
     def held(self) -> Mask:
         """Which runs are held out."""
         of_region: Mask = np.array([bool(region.held) for region in self.regions], bool)
-        return of_region[self.numbers]
+        of_run: Mask = of_region[self.numbers]
+        return of_run
 
 
 @dataclass(frozen=True)
