@@ -13,7 +13,10 @@ from brushfire.errors import Cancelled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Work = Callable[[Callable[[int, int], None], Callable[[], bool]], Any]
+
 _REPORT_SECONDS = 0.1
+_TURN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +46,18 @@ class JobReport:
 
 
 class Jobs:
-    """Threads of one owner; their reports wait until the owner fetches them."""
+    """Threads of one owner; their reports wait until the owner fetches them.
+
+    One works at a time, so that the memory of one is the memory of all.
+    """
 
     def __init__(self) -> None:
         self._reports: queue.SimpleQueue[JobReport] = queue.SimpleQueue()
         self._running: dict[int, tuple[threading.Thread, threading.Event]] = {}
+        self._turn = threading.Lock()
 
-    def start(
-        self,
-        job: int,
-        work: Callable[[Callable[[int, int], None], Callable[[], bool]], Any],
-    ) -> None:
-        """Run ``work(progress, cancelled)`` in a thread.
+    def start(self, job: int, work: Work) -> None:
+        """Run ``work(progress, cancelled)`` in a thread, once no other job works.
 
         Parameters
         ----------
@@ -76,7 +79,7 @@ class Jobs:
 
         def run() -> None:
             try:
-                report = JobReport(job, "finished", result=work(progress, stop.is_set))
+                report = JobReport(job, "finished", result=self._wait_and(work, progress, stop))
             except Cancelled:
                 report = JobReport(job, "cancelled")
             except Exception as error:  # noqa: BLE001 - the terminal report carries it
@@ -86,6 +89,17 @@ class Jobs:
         thread = threading.Thread(target=run, name=f"brushfire-job-{job}", daemon=True)
         self._running[job] = (thread, stop)
         thread.start()
+
+    def _wait_and(
+        self, work: Work, progress: Callable[[int, int], None], stop: threading.Event
+    ) -> Any:
+        while not self._turn.acquire(timeout=_TURN_SECONDS):
+            if stop.is_set():
+                raise Cancelled
+        try:
+            return work(progress, stop.is_set)
+        finally:
+            self._turn.release()
 
     def cancel(self, job: int) -> None:
         """Ask ``job`` to end; its terminal report follows."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -275,7 +277,7 @@ def test_after_an_unforeseen_end_of_the_engine_start_goes_on(session):
     learn(session)
     told = []
     session.events.notified.connect(told.append)
-    session._engine._work = lambda: 1 / 0
+    session._line._engine._work = lambda: 1 / 0
     assert session.wait_for(lambda: bool(told), PATIENCE)
     assert "Press Start" in told[0].text
     assert "ZeroDivisionError" in told[0].detail
@@ -285,13 +287,128 @@ def test_after_an_unforeseen_end_of_the_engine_start_goes_on(session):
     assert session.wait_for(lambda: session.learning.shown_model > before, PATIENCE)
 
 
+def test_an_export_that_meets_an_ended_engine_ends_too(session, tmp_path):
+    learn(session)
+    told = []
+    session.events.notified.connect(told.append)
+    engine = session._line._engine
+    engine._work = lambda: 1 / 0
+    engine._thread.join(PATIENCE)
+    # The session has not heard of it yet.
+    job = job_of(session, session.export(tmp_path / "m.ome.zarr"))
+    assert job.state == "finished", job.message
+    assert any("Press Start" in notice.text for notice in told)
+
+
+def test_an_export_that_is_predicted_when_the_engine_ends_has_failed(session, tmp_path):
+    learn(session)
+    session.stop()
+    assert session.wait_for(lambda: session.learning.phase == "idle", PATIENCE)
+    session._line._engine._regions.work = lambda: threading.Event().wait(0.05)
+    job = session.export(tmp_path / "m.ome.zarr")
+    session._line._engine._work = lambda: 1 / 0
+    state = job_of(session, job)
+    assert state.state == "failed"
+    assert "Cancelled" not in state.message
+
+
+def test_what_is_visible_is_predicted_by_the_engine_that_follows(session):
+    learn(session)
+    session._line._engine._work = lambda: 1 / 0
+    assert session.wait_for(lambda: not session._line.open, PATIENCE)
+    seen = []
+    session.start()
+    session.events.tiles_changed.connect(seen.extend)
+    assert session.wait_for(lambda: bool(seen), PATIENCE)
+
+
+def test_an_error_of_the_log_is_told_once(session):
+    told = []
+    session.events.notified.connect(told.append)
+    (session.project.folder / "log.jsonl").unlink(missing_ok=True)
+    (session.project.folder / "log.jsonl").mkdir()
+    session._keeper.note("anything")
+    assert session.wait_for(lambda: bool(told), PATIENCE)
+    session._keeper.note("anything")
+    session.rename_class(1, "another")
+    session.close()
+    assert len(told) == 1
+
+
+def test_a_listener_that_raises_keeps_nobody_else_from_hearing(session, tmp_path):
+    learn(session)
+    session.pause()
+    heard = []
+
+    def stumble(job):
+        raise KeyError("a listener's own mistake")
+
+    session.events.job_changed.connect(stumble)
+    session.events.learning_changed.connect(lambda state: heard.append(state.phase))
+    for name in ("a.ome.zarr", "b.ome.zarr"):
+        with pytest.raises(EmitLoopError):
+            session.export(tmp_path / name)
+    running = True
+    while running:
+        with suppress(EmitLoopError):
+            session.process_events()
+        running = any(job.state == "running" for job in session.jobs)
+    assert [job.state for job in session.jobs] == ["finished"] * 2
+    session.events.job_changed.disconnect(stumble)
+    assert session.learning.phase == heard[-1] == "paused"
+
+
+def test_strokes_without_settings_get_classes_and_the_newest_model(session, make_session, path):
+    session.add_class("third")
+    learn(session)
+    session.labels[1, 40:44, 40:60] = 3
+    session.close()
+    (session.project.folder / "project.json").unlink()
+    again = make_session()
+    again.open_volume(path)
+    assert [c.value for c in again.classes] == [1, 2, 3]
+    assert again.wait_for(lambda: again.learning.shown_model is not None, PATIENCE)
+
+
+def test_a_closed_session_says_so(session):
+    session.close()
+    with pytest.raises(VolumeError, match="closed"):
+        session.start()
+
+
+def test_an_export_follows_a_corrected_voxel_size(make_session, tmp_path):
+    path = tmp_path / "wide.tif"
+    image = np.tile(textured(), (1, 8, 8))
+    tifffile.imwrite(path, image, photometric="minisblack")
+    session = make_session()
+    session.open_volume(path)
+    session.configure(network=SMALL, learning=LearningSettings(patch=64))
+    paint_strokes(session.labels)
+    session.start()
+    assert session.wait_for(lambda: session.learning.shown_model is not None, PATIENCE)
+    session.stop()
+    session.confirm_volume(voxel_size=(8.0, 1.0, 1.0))
+    job = job_of(session, session.export(tmp_path / "m.ome.zarr"))
+    assert job.state == "finished", job.message
+    assert open_volume(tmp_path / "m.ome.zarr").voxel_size == (8.0, 1.0, 1.0)
+
+
+def test_a_target_is_never_written_from_a_region_that_is_gone(session, tmp_path):
+    learn(session)
+    session.pause()
+    export = resolve(session, tmp_path / "m.tif", None)
+    with pytest.raises(StorageError, match="predicted as a whole"):
+        export.write(session.volume, 2**26, lambda *_: None, lambda: False)
+    assert not (tmp_path / "m.tif").exists()
+
+
 def test_another_budget_does_not_disturb_learning(session):
     learn(session)
-    learner = session._engine._coach._learner
+    learner = session._line._engine._coach._pupil.learner
     session.configure(memory_budget_bytes=2**30 + 2**28)
     step = session.learning.step
     assert session.wait_for(lambda: session.learning.step > step, PATIENCE)
-    assert session._engine._coach._learner is learner
+    assert session._line._engine._coach._pupil.learner is learner
 
 
 def test_a_budget_that_is_given_goes_before_the_project_s(session, path):
@@ -453,9 +570,7 @@ def test_what_a_cancelled_export_predicted_is_kept_while_its_model_can_go_on(ses
     session.stop()
     assert session.wait_for(lambda: session.learning.phase == "idle", PATIENCE)
     whole = resolve(session, tmp_path / "whole.tif", None)
-    with RegionRun(
-        whole.folder, whole.region, key=whole.key, voxel_size=(1.0, 1.0, 1.0), classes=()
-    ) as run:
+    with RegionRun(whole.folder, whole.region, key=whole.key, classes=()) as run:
         index, box = next(run.pending())
         run.write(index, np.ones(box.shape, np.uint8))
     slice_ = Box((1, 0, 0), (2, 40, 50))

@@ -263,6 +263,23 @@ def test_numbers_of_numpy_in_metrics_are_kept(folder, state):
     assert json.loads((folder / "models" / "0001.json").read_text())["metrics"] == {"dice": 0.25}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("settings", '{"network": 3, "learning": {}, "memory_budget_bytes": 1, "tile": 64}'),
+        ("shown_model", "1e999"),
+        ("classes", "[" * 100_000),
+        ("volume", "[]"),
+    ],
+)
+def test_whatever_is_damaged_in_the_settings_is_told(folder, state, name, value):
+    path = create_project(folder, state).folder / "project.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({**found, name: "HERE"}).replace('"HERE"', value))
+    with pytest.raises(ProjectError, match="damaged"):
+        open_project(folder)
+
+
 def test_models_that_are_not_there_or_damaged_are_told(folder, state):
     project = create_project(folder, state)
     project.save_model(model(7))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brushfire.errors import StorageError
 from brushfire.geometry import Box, Grid, Triple, triple
-from brushfire.volumes import MultiscaleWriter, create_multiscale
+from brushfire.volumes import MultiscaleWriter, create_multiscale, open_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TILE = 512
 """Edge of a tile of a whole-volume run, voxels; larger than on screen, so that less is halo."""
 
-_HEADER, _MANIFEST = "run.json", "tiles.done"
+_HEADER, _MANIFEST, _STORE = "run.json", "tiles.done", "labels.ome.zarr"
 
 
 class RegionRun:
@@ -38,8 +38,6 @@ class RegionRun:
         The voxels of the volume to predict, level 0.
     key : str
         Names the model and the volume; a changed key starts afresh.
-    voxel_size : tuple of float
-        Micrometres, z, y, x.
     classes : sequence of (int, str, str)
         Value, name and colour of each class.
     """
@@ -50,28 +48,29 @@ class RegionRun:
         region: Box,
         *,
         key: str,
-        voxel_size: tuple[float, float, float],
         classes: Sequence[tuple[int, str, str]],
     ) -> None:
         self.region = region
         self.grid = Grid(region.shape, (1, TILE, TILE))
         self._folder = folder
-        self._header = {"key": key, "start": region.start, "stop": region.stop, "tile": TILE}
-        self._done = self._resume()
+        self._header = _header(key, region)
         try:
+            self._done = self._resume()
             folder.mkdir(parents=True, exist_ok=True)
             self._store: MultiscaleWriter = create_multiscale(
-                folder / "labels.ome.zarr",
+                folder / _STORE,
                 shape=region.shape,
                 dtype="uint8",
-                voxel_size=voxel_size,
+                # Not the volume's: this store is ours alone, and that size may be corrected
+                # between two attempts.
+                voxel_size=(1.0, 1.0, 1.0),
                 name="labels",
                 labels=classes,
                 chunk=(1, TILE, TILE),
                 resume=bool(self._done),
                 overwrite=not self._done,
             )
-            self._header_path.write_text(json.dumps(self._header))
+            (self._folder / _HEADER).write_text(json.dumps(self._header))
             self._manifest = self._open_manifest()
         except OSError as error:
             raise _storage_error(folder, error) from error
@@ -85,11 +84,6 @@ class RegionRun:
     def done(self) -> int:
         """Number of finished tiles, those of earlier attempts counted."""
         return len(self._done)
-
-    @property
-    def shape(self) -> Triple:
-        """Voxels of the region, z, y, x."""
-        return self.region.shape
 
     def pending(self) -> Iterator[tuple[Triple, Box]]:
         """Yield index and box, in the volume's voxels, of each unfinished tile in file order."""
@@ -107,11 +101,6 @@ class RegionRun:
             raise _storage_error(self._folder, error) from error
         self._done.add(index)
 
-    def read(self, box: Box) -> NDArray[np.uint8]:
-        """Return the labels of ``box``, given relative to the region."""
-        block: NDArray[np.uint8] = self._store.read(box)
-        return block
-
     def close(self) -> None:
         """Release the files; everything written stays for a later attempt."""
         self._manifest.close()
@@ -128,47 +117,100 @@ class RegionRun:
     ) -> None:
         self.close()
 
-    @property
-    def _header_path(self) -> Path:
-        return self._folder / _HEADER
-
-    @property
-    def _manifest_path(self) -> Path:
-        return self._folder / _MANIFEST
-
     def _open_manifest(self) -> TextIO:
         # Written anew: a line that a crash cut in two must not run into the next one.
-        fresh = self._manifest_path.with_suffix(".new")
+        fresh = (self._folder / _MANIFEST).with_suffix(".new")
         fresh.write_text("".join("{} {} {}\n".format(*index) for index in sorted(self._done)))
-        fresh.replace(self._manifest_path)
-        return self._manifest_path.open("a", encoding="ascii")
+        fresh.replace(self._folder / _MANIFEST)
+        return (self._folder / _MANIFEST).open("a", encoding="ascii")
 
     def _resume(self) -> set[Triple]:
         """Return the tiles an earlier attempt finished; clear the folder where it was another."""
-        try:
-            header = json.loads(self._header_path.read_text())
-            lines = self._manifest_path.read_text().splitlines(keepends=True)
-            # A line without its end was cut off by a crash: its tile is predicted again.
-            done = {triple([int(v) for v in ln.split()]) for ln in lines if ln.endswith("\n")}
-        except (OSError, ValueError):
-            header, done = None, set()
-        if header == json.loads(json.dumps(self._header)):
-            return done
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
+        if not self._folder.exists():
+            return set()
+        if _read_header(self._folder) == self._header:
+            return _finished(self._folder)
+        shutil.rmtree(self._folder)
         return set()
 
 
-def can_be_continued(folder: Path, key: str) -> bool:
-    """Whether ``folder`` holds an unfinished run of this key."""
-    try:
-        header = json.loads((folder / _HEADER).read_text())
-        finished = len((folder / _MANIFEST).read_text().splitlines())
-        region = Box(triple(header["start"]), triple(header["stop"]))
+class PredictedRegion:
+    """A finished run, to read from; nothing is ever written or removed.
+
+    Parameters
+    ----------
+    folder, region, key
+        As of the `RegionRun` that made it.
+    cache_bytes : int
+        What may be kept decoded.
+
+    Raises
+    ------
+    StorageError
+        The run is not there, or not finished.
+    """
+
+    def __init__(self, folder: Path, region: Box, *, key: str, cache_bytes: int) -> None:
+        self.shape = region.shape
+        try:
+            done = len(_finished(folder)) if _read_header(folder) == _header(key, region) else 0
+        except OSError as error:
+            raise _storage_error(folder, error) from error
         total = len(Grid(region.shape, (1, TILE, TILE)))
-    except (OSError, ValueError, KeyError, TypeError):
+        if done != total:
+            raise StorageError(
+                "A mask is written from a region that was predicted as a whole.",
+                got=f"{done} of {total} tiles in {folder}",
+                do="Export again: the tiles that are missing are predicted first.",
+            )
+        self._volume = open_volume(folder / _STORE, cache_bytes=cache_bytes)
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Return the labels of ``box``, given relative to the region."""
+        block: NDArray[np.uint8] = self._volume.read(box)[0]
+        return block
+
+    def close(self) -> None:
+        """Release the files."""
+        self._volume.close()
+
+
+def can_be_continued(folder: Path, key: str) -> bool:
+    """Whether ``folder`` holds an unfinished run of this key, as far as can be told."""
+    try:
+        header = _read_header(folder)
+        if header is None or header.get("key") != key:
+            return False
+        region = Box(triple(header["start"]), triple(header["stop"]))
+        return len(_finished(folder)) < len(Grid(region.shape, (1, TILE, TILE)))
+    except OSError:
+        return True
+    except (ValueError, KeyError, TypeError):
         return False
-    return header.get("key") == key and finished < total
+
+
+def _header(key: str, region: Box) -> dict[str, Any]:
+    # As it is after a round trip through JSON.
+    return {"key": key, "start": [*region.start], "stop": [*region.stop], "tile": TILE}
+
+
+def _read_header(folder: Path) -> dict[str, Any] | None:
+    """Return what a run is of; None where there is none or it cannot be understood."""
+    try:
+        found = json.loads((folder / _HEADER).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _finished(folder: Path) -> set[Triple]:
+    """Return the tiles that are on disk."""
+    try:
+        lines = (folder / _MANIFEST).read_text().splitlines(keepends=True)
+        # A line without its end was cut off by a crash: its tile is predicted again.
+        return {triple([int(v) for v in line.split()]) for line in lines if line.endswith("\n")}
+    except (FileNotFoundError, ValueError):
+        return set()
 
 
 def _storage_error(folder: Path, error: OSError) -> StorageError:

@@ -25,7 +25,6 @@ _MODELS = "models"
 _LOG = "log.jsonl"
 _OURS = {
     "annotations.zarr",
-    "exports",
     "journal",
     "lock",
     _LOG,
@@ -246,7 +245,16 @@ def open_project(folder: Path) -> Project:
         return Project(folder, from_json(migrate(found), folder))
     except ProjectError:
         raise
-    except (ValueError, KeyError, TypeError, BrushfireError) as error:
+    except (
+        # Whatever a damaged file can hold: numbers beyond all bounds, brackets without end.
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        BrushfireError,
+    ) as error:
         raise _damaged(folder, error) from error
 
 

@@ -141,6 +141,8 @@ def _volume(noted: dict[str, Any], folder: Path) -> VolumeReference:
 
 def _settings(kind: type[_T], noted: dict[str, Any]) -> _T:
     """Return settings from JSON: lists become tuples, what is missing gets its default."""
+    if not isinstance(noted, dict):
+        raise TypeError(f"{kind.__name__} that are no object")
     known = {one.name for one in fields(kind)}
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,10 +13,10 @@ from brushfire.volumes import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from brushfire.jobs import Work
     from brushfire.session.exports import Export
-
-    Work = Callable[[Callable[[int, int], None], Callable[[], bool]], Any]
 
 Ending = Literal["finished", "cancelled", "failed"]
 
@@ -22,6 +24,10 @@ CANCELLED = {
     "export": "Cancelled. What was predicted is kept, for another export with the same model.",
     "pyramid": "Cancelled. Nothing was kept.",
 }
+
+PREDICTION_ENDED = (
+    "Prediction ended before this export was done. Export again: what was predicted is kept."
+)
 
 
 class JobBoard:
@@ -41,6 +47,7 @@ class JobBoard:
         self._states: dict[int, JobState] = {}
         self._exports: dict[int, Export] = {}
         self._cancelled: set[int] = set()
+        self._predicting: set[int] = set()
         self._threads = Jobs()
         self._on_change = on_change
         self._on_error = on_error
@@ -57,8 +64,8 @@ class JobBoard:
 
     @property
     def exports(self) -> tuple[Export, ...]:
-        """The exports that run; any thread may ask."""
-        return tuple(self._exports.values())  # the copy is one operation of the interpreter
+        """The exports that run."""
+        return tuple(self._exports.values())
 
     def start_pyramid(self, path: str, work: Work) -> int:
         """Build a pyramid in a thread; return the job's id, that of one under way if there is."""
@@ -73,6 +80,7 @@ class JobBoard:
     def add_export(self, export: Export) -> None:
         """Note an export whose region the engine predicts now."""
         self._exports[export.job] = export
+        self._predicting.add(export.job)
         title = f"Exporting {export.path.name}"
         self._set(
             JobState(export.job, "export", title, message="Predicting", path=str(export.path))
@@ -87,8 +95,9 @@ class JobBoard:
         self._set(replace(self._states[job], message="Writing and checking", done=0, total=0))
 
         def work(progress: Callable[[int, int], None], stop: Callable[[], bool]) -> Any:
-            return export.write(volume, budget_bytes, progress, stop, lambda: self.exports)
+            return export.write(volume, budget_bytes, progress, stop)
 
+        self._predicting.discard(job)
         self._threads.start(job, work)
 
     def progress(self, job: int, done: int, total: int) -> None:
@@ -97,19 +106,33 @@ class JobBoard:
             self._set(replace(self._states[job], done=done, total=total))
 
     def end(
-        self, job: int, outcome: Ending, error: Exception | None = None, result: Any = None
+        self,
+        job: int,
+        outcome: Ending,
+        error: Exception | None = None,
+        result: Any = None,
+        message: str | None = None,
     ) -> None:
         """Give a job its terminal state; a second ending is ignored."""
-        self._exports.pop(job, None)
+        export = self._exports.pop(job, None)
+        self._predicting.discard(job)
+        self._cancelled.discard(job)
+        if export is not None and outcome == "finished":
+            self._remove(export.set_aside(self.exports))
         if self._states[job].state != "running":
             return
-        message = str(error)
+        message = message or str(error)
         if outcome != "failed":
             kind = self._states[job].kind
             message = _describe(result) if outcome == "finished" else CANCELLED[kind]
         self._set(replace(self._states[job], state=outcome, message=message))
         if error is not None:
             self._on_error(error)
+
+    def engine_ended(self) -> None:
+        """End the exports that waited for an engine which is no more."""
+        for job in sorted(self._predicting):
+            self.end(job, "failed", message=PREDICTION_ENDED)
 
     def cancel(self, job: int) -> None:
         """Ask a job to end, wherever it is by now."""
@@ -120,8 +143,9 @@ class JobBoard:
         """Take in what the threads report; return the results of those that finished."""
         results = []
         for report in self._threads.fetch():
+            wanted = self._states[report.job].state == "running"
             self._take(report)
-            if report.state == "finished":
+            if report.state == "finished" and wanted:
                 results.append(report.result)
         return results
 
@@ -131,6 +155,17 @@ class JobBoard:
         self.fetch()
         for job in self.states:
             self.end(job.id, "cancelled")
+
+    @staticmethod
+    def _remove(folders: list[Path]) -> None:
+        """Remove folders of any size away from the session's thread."""
+
+        def work() -> None:
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        if folders:
+            threading.Thread(target=work, name="brushfire-removing", daemon=True).start()
 
     def _take(self, report: JobReport) -> None:
         if report.state == "running":

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import time
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from brushfire.engine.messages import PredictRegion
 from brushfire.errors import ExportError
 from brushfire.export import check_target, export_labels
 from brushfire.geometry import Box
-from brushfire.prediction.run import RegionRun, can_be_continued
+from brushfire.prediction.run import PredictedRegion, can_be_continued
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from brushfire.annotations import LabelClass
+    from brushfire.export import ExportReport
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.volumes import Volume
 
 Format = Literal["ome-zarr", "tiff"]
 _REGION = "region-"
+_ASIDE = "aside-"
 FORMATS: tuple[Format, ...] = ("ome-zarr", "tiff")
 
 
@@ -74,22 +77,15 @@ class Export:
         budget_bytes: int,
         progress: Callable[[int, int], None],
         cancelled: Callable[[], bool],
-        running: Callable[[], Collection[Export]],
-    ) -> Any:
+    ) -> ExportReport:
         """Write the target from the predicted region, reopen it and compare; return the report.
 
-        The predicted region stays, for the same in another format or after a failure. Once this
-        export is complete, those of others are removed, but those of exports that are ``running``
-        and those that the same model can continue.
+        The predicted region stays, for the same in another format or after a failure.
         """
-        with RegionRun(
-            self.folder,
-            self.region,
-            key=self.key,
-            voxel_size=volume.voxel_size,
-            classes=self._class_rows(),
-        ) as source:
-            report = export_labels(
+        cache = budget_bytes // 4
+        source = PredictedRegion(self.folder, self.region, key=self.key, cache_bytes=cache)
+        with closing(source):
+            return export_labels(
                 source,
                 self.path,
                 format=self.format,
@@ -97,16 +93,26 @@ class Export:
                 voxel_size=volume.voxel_size,
                 classes=self.classes,
                 name=f"{volume.name} labels",
-                budget_bytes=budget_bytes,
+                budget_bytes=budget_bytes - cache,
                 progress=progress,
                 cancelled=cancelled,
                 overwrite=self.overwrite,
             )
-        in_use = {self.folder, *(export.folder for export in running())}
-        for other in set(self.folder.parent.glob(f"{_REGION}*")) - in_use:
+
+    def set_aside(self, running: Collection[Export]) -> list[Path]:
+        """Rename the predicted regions that nobody needs any more; return them, to be removed.
+
+        Needed are this one's, those of exports that run, and those that the same model can
+        continue. Renaming is quick, and from then on nobody can begin to use them.
+        """
+        needed = {self.folder, *(export.folder for export in running)}
+        aside = [*self.folder.parent.glob(f"{_ASIDE}*")]
+        for other in set(self.folder.parent.glob(f"{_REGION}*")) - needed:
             if not can_be_continued(other, self.key):
-                shutil.rmtree(other, ignore_errors=True)
-        return report
+                name = f"{_ASIDE}{other.name}-{time.monotonic_ns()}"
+                with suppress(OSError):  # the next export tries again
+                    aside.append(other.rename(other.with_name(name)))
+        return aside
 
     def _class_rows(self) -> tuple[tuple[int, str, str], ...]:
         return tuple((c.value, c.name, c.color) for c in self.classes)

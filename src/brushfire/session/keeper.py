@@ -29,6 +29,8 @@ class Keeper:
 
     def __init__(self, project: Project | None) -> None:
         self.project = project
+        self.failing = False
+        """Whether the last settings or model could not be written."""
         self._errors: queue.SimpleQueue[Exception] = queue.SimpleQueue()
         self._clerk = Clerk(self._errors.put)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -74,20 +76,22 @@ class Keeper:
             self._scratch = None
 
     def _save(self, project: Project, state: ProjectState, shown: ModelSnapshot | None) -> None:
+        try:
+            self._write(project, state, shown)
+        except BaseException:
+            self.failing = True
+            raise
+        self.failing = False
+
+    def _write(self, project: Project, state: ProjectState, shown: ModelSnapshot | None) -> None:
         named = project.state.shown_model
         try:
-            if shown is not None:
-                self._keep(project, shown)
+            if shown is not None and shown.revision not in self._kept:
+                project.save_model(shown)
+                self._kept.add(shown.revision)
             named = shown.revision if shown else None
         finally:
             project.save(replace(state, shown_model=named))
-
-    def _keep(self, project: Project, shown: ModelSnapshot) -> None:
-        if shown.revision in self._kept:
-            return
-        project.save_model(shown)
-        self._kept.add(shown.revision)
-        project.log("model shown", revision=shown.revision, **shown.metrics)
         for old in sorted(self._kept)[:-KEPT_MODELS]:
             project.remove_model(old)
             self._kept.discard(old)

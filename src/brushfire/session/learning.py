@@ -29,6 +29,8 @@ class LearningRecord:
     def __init__(self, device: str, snapshot: ModelSnapshot | None = None) -> None:
         self.state = LearningState(device=device)
         self.snapshot = snapshot
+        self.newest = snapshot.revision if snapshot else 0
+        """The highest revision of any model so far."""
         self._loss: deque[tuple[int, float]] = deque(maxlen=HISTORY)
         self._dice: deque[tuple[int, dict[int, float]]] = deque(maxlen=HISTORY)
 
@@ -51,6 +53,7 @@ class LearningRecord:
                 changes = {"dice": tuple(self._dice)}
             case m.ModelShown(snapshot, mean, can_undo, annotations):
                 self.snapshot = snapshot
+                self.newest = max(self.newest, snapshot.revision)
                 changes = {
                     "shown_model": snapshot.revision,
                     "shown_dice": mean,

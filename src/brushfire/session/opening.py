@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brushfire.annotations import next_class, open_annotations
@@ -21,9 +21,10 @@ from brushfire.session.memory import shares
 from brushfire.volumes import find_pyramid
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from brushfire.annotations import LabelStore
+    from brushfire.annotations import LabelClass, LabelStore
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project
     from brushfire.volumes import Volume
@@ -104,18 +105,22 @@ def resolve_opening(
     if folder is None:
         state = _fresh_state(volume, budget_bytes, device)
         return Opening(volume, None, open_annotations(None, volume.shape), state)
-    project = (
-        _matching_project(volume, folder)
-        if (folder / "project.json").exists()
-        else create_project(folder, _fresh_state(volume, budget_bytes, device))
-    )
+    if (folder / "project.json").exists():
+        project = _matching_project(volume, folder)
+        models = [project.state.shown_model] if project.state.shown_model is not None else []
+    else:
+        # Strokes and models may be there all the same: then their settings were damaged.
+        project = create_project(folder, _fresh_state(volume, budget_bytes, device))
+        models = list(project.models())
     if project.state.volume.confirmed:
         volume = volume.with_voxel_size(project.state.volume.voxel_size)
     volume = find_pyramid(volume, folder / "pyramid") or volume
-    model, warning = _shown_model(project)
+    model, warning = _last_model(project, models)
     labels = open_annotations(folder, volume.shape)  # last: from here on the folder is locked
+    classes = _with_classes_of(project.state.classes, labels)
     warnings = tuple(text for text in (labels.recovery, warning) if text)
-    return Opening(volume, project, labels, project.state, model, warnings)
+    state = replace(project.state, classes=classes)
+    return Opening(volume, project, labels, state, model, warnings)
 
 
 def reference(volume: Volume, *, confirmed: bool = False) -> VolumeReference:
@@ -143,12 +148,23 @@ def _matching_project(volume: Volume, folder: Path) -> Project:
     return project
 
 
-def _shown_model(project: Project) -> tuple[ModelSnapshot | None, str | None]:
+def _with_classes_of(classes: tuple[LabelClass, ...], labels: LabelStore) -> tuple[LabelClass, ...]:
+    """Return the classes and those that strokes have beyond them: no stroke is without a class."""
+    names = {one.value for one in classes}
+    for value in sorted(set(labels.counts()) - names):
+        made = next_class(classes)
+        classes = (*classes, replace(made, value=value))
+    return tuple(sorted(classes, key=lambda one: one.value))
+
+
+def _last_model(
+    project: Project, revisions: Sequence[int]
+) -> tuple[ModelSnapshot | None, str | None]:
     """Return the model that was shown last, or why it cannot be shown again."""
-    if project.state.shown_model is None:
+    if not revisions:
         return None, None
     try:
-        return project.load_model(project.state.shown_model), None
+        return project.load_model(max(revisions)), None
     except BrushfireError as error:
         return None, f"The last model cannot be shown: press Start to learn anew. {error}"
 

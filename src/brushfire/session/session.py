@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from brushfire.session.classes import ClassTable
 from brushfire.session.exports import resolve_export
 from brushfire.session.keeper import Keeper
 from brushfire.session.learning import LearningRecord
+from brushfire.session.line import EngineLine
 from brushfire.session.memory import default_budget, shares
 from brushfire.session.opening import TILE, check_opening, reference, resolve_opening
 from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
@@ -35,18 +37,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from psygnal import SignalInstance
 
     from brushfire.annotations import LabelClass, LabelStore
     from brushfire.geometry import Scale
     from brushfire.project import Project
+    from brushfire.session.opening import Opening
 
 ENGINE_FAILED = (
     "Learning and prediction stopped because of something that we did not foresee. All strokes are"
     " safe. Press Start to go on."
 )
-
-STROKES_SECONDS = 0.25
-"""While somebody paints, the engine gets new strokes at most this often."""
 
 
 class Session:
@@ -95,12 +96,18 @@ class Session:
         shares(self._budget)
         self._settings: Settings | None = None
         self._table = ClassTable()
-        self._engine: Engine | None = None
+        self._line: EngineLine | None = None
+        self._view: Box | None = None
         self._record = LearningRecord(self._device)
-        self._board = JobBoard(self.events.job_changed.emit, self._notify_error)
+        self._board = JobBoard(lambda job: self._later(self.events.job_changed, job), self._error)
         self._keeper = Keeper(None)
-        self._told_revision = self._sent_revision = 0
-        self._sent_at = 0.0
+        # What happened in the background is taken in as a whole before it is told, so that a
+        # listener that raises leaves nothing half done.
+        self._news: deque[Callable[[], None]] = deque()
+        self._told_revision = 0
+        self._told_learning = self._record.state
+        self._told_disk: set[str] = set()
+        self._was_failing = False
         self._journal_told: BrushfireError | None = None
         self._status = ""
         self._closed = False
@@ -232,7 +239,9 @@ class Session:
                 volume, folder, budget_bytes=budget, progress=progress, cancelled=cancelled
             )
 
-        return self._board.start_pyramid(str(folder), work)
+        job = self._board.start_pyramid(str(folder), work)
+        self._tell_news()
+        return job
 
     def close_volume(self) -> None:
         """Let go of the volume; strokes and models are on disk before this returns."""
@@ -240,15 +249,11 @@ class Session:
             return
         self._end_work()
         self.volume = self.labels = self.predictions = None
+        self._line = self._view = None
         self._keeper = Keeper(None)
         self._settings, self._table, self.confirmed = None, ClassTable(), False
         self._record = LearningRecord(self._device)
-        self._journal_told = None
         self._tell_everything()
-
-    def save_project(self) -> None:
-        """Write settings and classes now; strokes are always written on their own."""
-        self._save()
 
     def configure(
         self,
@@ -359,9 +364,7 @@ class Session:
 
     def start(self) -> None:
         """Start learning from the strokes, or go on after a pause."""
-        self._need_volume()
-        self._need_engine()
-        self._send_strokes()
+        self._need_engine().send_strokes()
         self._send(m.Train())
 
     def pause(self) -> None:
@@ -388,10 +391,9 @@ class Session:
             return
         visible = box.clip(self.predictions.shape)
         if visible.size:
-            store = self.predictions
-            store.touch(visible)
-            room = store.room(len(self.classes))
-            self._send(m.SetView(visible, store.revision, store.fresh(), room))
+            self._view = visible
+            self.predictions.touch(visible)
+            self._send(self._view_command(self.predictions, visible))
 
     def export(
         self,
@@ -436,12 +438,14 @@ class Session:
         self._need_engine()
         self._board.add_export(export)
         self._send(export.command())
+        self._tell_news()
         return export.job
 
     def cancel(self, job: int) -> None:
         """Ask a job to end; what it finished is kept where it can be continued."""
         self._board.cancel(job)
         self._send(m.CancelRegion(job))
+        self._tell_news()
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -455,28 +459,21 @@ class Session:
         """
         if self._closed:
             return
-        until = time.monotonic() + budget_ms / 1000
         tiles: list[TileUpdate] = []
-        before = self.learning
-        try:
-            # One by one: a listener that raises loses no event but its own.
-            while self._engine is not None and time.monotonic() < until:
-                events = self._engine.drain(1)
-                if not events:
-                    break
-                self._take(events[0], tiles)
-        finally:
-            if tiles:
-                self.events.tiles_changed.emit(tuple(tiles))
+        if self._line is not None:
+            for event in self._line.events(time.monotonic() + budget_ms / 1000):
+                self._take(event, tiles)
+        if tiles:
+            self._later(self.events.tiles_changed, tuple(tiles))
         for result in self._board.fetch():
             if isinstance(result, Volume) and self.volume is not None:
                 # The voxel size may have been corrected while the levels were built.
                 self.volume = result.with_voxel_size(self.volume.voxel_size)
-                self.events.volume_changed.emit()
-        if self.learning is not before:
-            self.events.learning_changed.emit(self.learning)
-        self._follow_strokes()
-        self._tell_disk_errors()
+                self._later(self.events.volume_changed)
+        self._look_at_learning()
+        self._look_at_strokes()
+        self._look_at_disk()
+        self._tell_news()
         self._tell_status()
 
     def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
@@ -499,15 +496,13 @@ class Session:
     # -- inside: opening and closing ---------------------------------------------------------
 
     def _adopt(self, volume: Volume, folder: Path | None) -> None:
-        place = (folder or default_folder(volume)) if self._autosave else None
-        check_opening(volume, place)
-        if place is not None and self.project is not None and _same(place, self.project.folder):
-            self.close_volume()  # a project is open once at a time
-        new_budget = self._wanted_budget or default_budget()
-        opening = resolve_opening(volume, place, budget_bytes=new_budget, device=self._device)
+        try:
+            opening, budget = self._resolve(volume, folder)
+            parts = shares(budget)
+        except BaseException:
+            volume.close()
+            raise
         settings = opening.state.settings
-        budget = self._wanted_budget or settings.memory_budget_bytes
-        parts = shares(budget)
         self._end_work()
         self.volume, self.labels = opening.volume, opening.labels
         self._keeper = Keeper(opening.project)
@@ -520,7 +515,7 @@ class Session:
         model = opening.model
         self._table = ClassTable(opening.state.classes, model.classes if model else ())
         self._record = LearningRecord(self._device, model)
-        self._told_revision, self._journal_told = 0, None
+        self._told_revision = 0
         self.confirmed = opening.state.volume.confirmed
         self.predictions = PredictionStore(
             volume.shape,
@@ -528,33 +523,29 @@ class Session:
             budget_bytes=parts.predictions,
         )
         self._keeper.note("opened", volume=volume.source, fingerprint=volume.fingerprint)
+        self._view = None
+        self._line = EngineLine(self._make_engine, opening.labels)
         self._need_engine()
         self._tell_everything()
         for warning in opening.warnings:
             self.events.notified.emit(Notice("warning", warning))
 
-    def _need_engine(self) -> None:
-        """Start the engine where none runs: at first, or after it ended by an error."""
-        if self._engine is not None:
-            return
-        settings, project, shown = self.settings, self.project, self._record.snapshot
-        revisions = [*(project.models() if project else ()), shown.revision if shown else 0]
-        self._engine = Engine(
-            self._need_volume(),
-            network=settings.network,
-            learning=settings.learning,
-            tile=settings.tile,
+    def _resolve(self, volume: Volume, folder: Path | None) -> tuple[Opening, int]:
+        """Return what belongs to a volume, open, and the memory budget in bytes."""
+        place = (folder or default_folder(volume)) if self._autosave else None
+        check_opening(volume, place)
+        if place is not None and self.project is not None and _same(place, self.project.folder):
+            self.close_volume()  # a project is open once at a time
+        opening = resolve_opening(
+            volume,
+            place,
+            budget_bytes=self._wanted_budget or default_budget(),
             device=self._device,
-            seed=self._seed,
-            revision=max(revisions),
         )
-        self._engine.start()
-        self._sent_revision = 0
-        self._send_strokes()
-        if shown is not None:
-            self._send(m.Restore(shown))
+        return opening, self._wanted_budget or opening.state.settings.memory_budget_bytes
 
     def _tell_everything(self) -> None:
+        self._told_learning = self.learning
         self.events.volume_changed.emit()
         self.events.classes_changed.emit()
         self.events.active_class_changed.emit(self.active_class)
@@ -566,7 +557,8 @@ class Session:
     def _end_work(self) -> None:
         """End engine and jobs, write what is to be written, release the volume."""
         with ExitStack() as endings:  # each of them happens, whatever another raises
-            endings.callback(self._tell_disk_errors)
+            endings.callback(self._tell_news)
+            endings.callback(self._look_at_disk)
             if self.volume is not None:
                 endings.callback(self.volume.close)
             endings.callback(self._keeper.close)
@@ -576,38 +568,59 @@ class Session:
             endings.callback(self._board.close)
             endings.callback(self._end_engine)
 
-    def _end_engine(self) -> None:
-        """End the engine and take in the last that it said: a model may be among it."""
-        engine, self._engine = self._engine, None
-        if engine is None:
-            return
-        engine.close()
-        before, tiles = self.learning, list[TileUpdate]()
-        while events := engine.drain(1):
-            self._take(events[0], tiles)
-        if self.learning is not before:
-            self.events.learning_changed.emit(self.learning)
-
     # -- inside: the engine ------------------------------------------------------------------
 
+    def _make_engine(self) -> Engine:
+        settings, project = self.settings, self.project
+        return Engine(
+            self._need_volume(),
+            network=settings.network,
+            learning=settings.learning,
+            tile=settings.tile,
+            device=self._device,
+            seed=self._seed,
+            revision=max([*(project.models() if project else ()), self._record.newest]),
+        )
+
+    def _need_engine(self) -> EngineLine:
+        """Start the engine where none runs: at first, or after it ended by an error."""
+        self._need_volume()
+        assert self._line is not None
+        if not self._line.open:
+            self._end_engine()
+            view = None
+            if self._view is not None and self.predictions is not None:
+                view = self._view_command(self.predictions, self._view)
+            self._line.connect(self._record.snapshot, view)
+        return self._line
+
+    def _end_engine(self) -> None:
+        """End the engine and take in the last that it said: a model may be among it."""
+        if self._line is not None:
+            self._line.close()
+            for event in self._line.events(float("inf")):
+                self._take(event, [])
+        self._look_at_learning()
+
     def _send(self, command: m.Command) -> None:
-        if self._engine is not None:
-            self._engine.send(command)
+        if self._line is not None:
+            self._line.send(command)
 
-    def _send_strokes(self) -> None:
-        if self.labels is not None and self.labels.revision != self._sent_revision:
-            self._sent_revision = self.labels.revision
-            self._sent_at = time.monotonic()
-            self._send(m.SetAnnotations(self.labels.snapshot()))
+    def _view_command(self, store: PredictionStore, visible: Box) -> m.SetView:
+        return m.SetView(visible, store.revision, store.fresh(), store.room(len(self.classes)))
 
-    def _follow_strokes(self) -> None:
-        if self.labels is None:
+    def _look_at_learning(self) -> None:
+        if self.learning is not self._told_learning:
+            self._told_learning = self.learning
+            self._later(self.events.learning_changed, self.learning)
+
+    def _look_at_strokes(self) -> None:
+        if self.labels is None or self._line is None:
             return
         if self.labels.revision != self._told_revision:
             self._told_revision = self.labels.revision
-            self.events.annotations_changed.emit(self._told_revision)
-        if time.monotonic() - self._sent_at >= STROKES_SECONDS:
-            self._send_strokes()
+            self._later(self.events.annotations_changed, self._told_revision)
+        self._line.follow_strokes()
 
     def _take(self, event: m.Event, tiles: list[TileUpdate]) -> None:
         match event:
@@ -618,6 +631,7 @@ class Session:
                 self._record.take(event)
                 self._show(snapshot.revision)
                 self._save()
+                self._keeper.note("model shown", revision=snapshot.revision, **snapshot.metrics)
             case m.ModelForgotten():
                 self._record.take(event)
                 if self.predictions is not None:
@@ -629,27 +643,25 @@ class Session:
             case m.TurnEnded(turn="region", job=int(job)):
                 self._region_ended(job, event)
             case m.TurnEnded(turn="engine", outcome="failed", error=error):
-                self._engine = None
                 self._record.take(event)
-                detail = "".join(traceback.format_exception(error))
-                self._keeper.note("error", text=ENGINE_FAILED, detail=detail)
-                self.events.notified.emit(Notice("error", ENGINE_FAILED, detail))
+                self._board.engine_ended()
+                self._tell_error(ENGINE_FAILED, error)
             case m.TurnEnded(error=error):
                 self._record.take(event)
                 if error is not None:
-                    self._notify_error(error)
+                    self._error(error)
             case m.Told(level, text):
-                self.events.notified.emit(Notice(level, text))
+                self._later(self.events.notified, Notice(level, text))
             case _:
                 self._record.take(event)
                 if isinstance(event, m.DeviceChosen) and event.why:
-                    self.events.notified.emit(Notice("warning", event.why))
+                    self._later(self.events.notified, Notice("warning", event.why))
 
     def _show(self, revision: int) -> None:
         if self.predictions is not None:
             self.predictions.revision = revision
-        self.events.model_changed.emit(self.learning.shown_model)
-        self.events.predictions_reset.emit()
+        self._later(self.events.model_changed, self.learning.shown_model)
+        self._later(self.events.predictions_reset)
 
     def _region_ended(self, job: int, ended: m.TurnEnded) -> None:
         if ended.outcome == "finished" and self.volume is not None:
@@ -674,22 +686,47 @@ class Session:
                 self._record.snapshot,
             )
 
-    def _notify_error(self, error: Exception) -> None:
-        detail = "".join(traceback.format_exception(error))
+    def _later(self, signal: SignalInstance, *values: Any) -> None:
+        """Emit a signal once everything is taken in."""
+        self._news.append(lambda: signal.emit(*values))
+
+    def _tell_news(self) -> None:
+        """Emit what waits; what a listener raises comes out after everybody was told."""
+        raised: Exception | None = None
+        while self._news:
+            try:
+                self._news.popleft()()
+            except Exception as error:  # noqa: BLE001 - raised again below
+                raised = raised or error
+        if raised is not None:
+            raise raised
+
+    def _error(self, error: Exception) -> None:
         text = str(error)
         if not isinstance(error, BrushfireError):
             text = f"Something went wrong that we did not foresee: {error or type(error).__name__}"
-        self._keeper.note("error", text=text, detail=detail)
-        self.events.notified.emit(Notice("error", text, detail))
+        self._tell_error(text, error)
 
-    def _tell_disk_errors(self) -> None:
+    def _tell_error(self, text: str, error: Exception | None, *, note: bool = True) -> None:
+        detail = "".join(traceback.format_exception(error)) if error is not None else ""
+        if note:
+            self._keeper.note("error", text=text, detail=detail)
+        self._later(self.events.notified, Notice("error", text, detail))
+
+    def _look_at_disk(self) -> None:
         for failed in self._keeper.errors():
-            self._notify_error(failed)
+            # Once, not at every attempt; and not to the log, which is on the same disk.
+            if str(failed) not in self._told_disk:
+                self._told_disk.add(str(failed))
+                self._tell_error(str(failed), failed, note=False)
+        was_failing, self._was_failing = self._was_failing, self._keeper.failing
+        if was_failing and not self._was_failing:
+            self._told_disk.clear()
         error = self.labels.journal_error if self.labels is not None else None
         if error is not None and self._journal_told is None:
-            self._notify_error(error)
+            self._tell_error(str(error), error, note=False)
         if error is None and self._journal_told is not None:
-            self.events.notified.emit(Notice("info", "All strokes are on disk again."))
+            self._later(self.events.notified, Notice("info", "All strokes are on disk again."))
         self._journal_told = error
 
     def _tell_status(self) -> None:
@@ -699,6 +736,10 @@ class Session:
             self.events.status_changed.emit(status)
 
     def _need_volume(self) -> Volume:
+        if self._closed:
+            raise VolumeError(
+                "A session is used until it is closed.", got="a closed one", do="Make a new one."
+            )
         if self.volume is None:
             raise VolumeError(
                 "This needs an open volume.", got="none", do="Open a volume or drop it here first."
