@@ -214,7 +214,7 @@ def test_a_project_opens_without_its_model_and_says_so(session, make_session, pa
     again.events.notified.connect(told.append)
     again.open_volume(path)
     assert [n.level for n in told] == ["warning"]
-    assert "learn anew" in told[0].text
+    assert "start learning" in told[0].text
     assert again.labels.counts()
     again.start()
     assert again.wait_for(lambda: again.learning.shown_model is not None, PATIENCE)
@@ -279,7 +279,7 @@ def test_after_an_unforeseen_end_of_the_engine_start_goes_on(session):
     session.events.notified.connect(told.append)
     session._line._engine._work = lambda: 1 / 0
     assert session.wait_for(lambda: bool(told), PATIENCE)
-    assert "Press Start" in told[0].text
+    assert "Start learning" in told[0].text
     assert "ZeroDivisionError" in told[0].detail
     assert session.learning.phase == "idle"
     before = session.learning.shown_model
@@ -297,7 +297,7 @@ def test_an_export_that_meets_an_ended_engine_ends_too(session, tmp_path):
     # The session has not heard of it yet.
     job = job_of(session, session.export(tmp_path / "m.ome.zarr"))
     assert job.state == "finished", job.message
-    assert any("Press Start" in notice.text for notice in told)
+    assert any("Start learning" in notice.text for notice in told)
 
 
 def test_an_export_that_is_predicted_when_the_engine_ends_has_failed(session, tmp_path):

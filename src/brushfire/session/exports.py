@@ -143,14 +143,14 @@ def resolve_export(
         raise ExportError(
             "Masks are exported from the model that is shown.",
             got="no model",
-            do="Paint two classes and press Start; export once the first prediction is there.",
+            do="Paint two classes and start learning; export once the first prediction is there.",
         )
     removed = sorted(set(model.classes) - {c.value for c in classes})
     if removed:
         raise ExportError(
             "Masks hold the classes of the table.",
             got=f"model {model.revision}, which still predicts class {removed[0]} that was removed",
-            do="Press Start to learn without that class, then export.",
+            do="Start learning to go on without that class, then export.",
         )
     if format not in FORMATS:
         raise ExportError(

@@ -166,7 +166,7 @@ def _last_model(
     try:
         return project.load_model(max(revisions)), None
     except BrushfireError as error:
-        return None, f"The last model cannot be shown: press Start to learn anew. {error}"
+        return None, f"The last model cannot be shown: start learning to get a new one. {error}"
 
 
 def _fresh_state(volume: Volume, budget_bytes: int, device: str) -> ProjectState:

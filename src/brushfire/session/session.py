@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 ENGINE_FAILED = (
     "Learning and prediction stopped because of something that we did not foresee. All strokes are"
-    " safe. Press Start to go on."
+    " safe. Start learning to go on."
 )
 
 
