@@ -138,7 +138,7 @@ def pyramid(
         axes=axes,
         voxel_size=parse_scale(voxel_size),
         time=time,
-        cache_bytes=budget // 4,
+        cache_bytes=0,  # building reads each chunk once
     )
     try:
         folder = default_folder(volume) / "pyramid" if out is None else out

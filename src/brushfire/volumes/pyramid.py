@@ -45,7 +45,7 @@ def build_pyramid(
     folder : path
         Where the OME-Zarr store with the reduced levels goes; made if missing.
     budget_bytes : int
-        Memory for the blocks being made.
+        Memory for making the blocks; what ``volume`` keeps in its own cache comes on top.
     progress : callable
         Takes blocks done and blocks in all.
     cancelled : callable
@@ -67,7 +67,8 @@ def build_pyramid(
     unfinished = target.with_name(f"{target.name}.partial")
     try:
         _discard(unfinished)
-        _write_levels(volume, unfinished, voxel_size, budget_bytes, progress, cancelled)
+        # A third of it for the arrays; the allocator keeps about as much again of what was freed.
+        _write_levels(volume, unfinished, voxel_size, budget_bytes // 3, progress, cancelled)
         with storage_errors(target):
             _discard(target)
             os.replace(unfinished, target)

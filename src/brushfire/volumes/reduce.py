@@ -247,6 +247,6 @@ class Reduction:
         """Return the bytes for a block that is made from slabs of so many source slices."""
         voxel = self.channels * self.dtype.itemsize
         plane = cell[1] * self.step[1] * cell[2] * self.step[2]
-        # The slab as read, its sums in a wider type, and the block on its way to the disk, which
-        # is held six times over (measured, compression included).
-        return 3 * source_slices * plane * voxel + 6 * cell[0] * cell[1] * cell[2] * voxel
+        # The slab as read and its sums in a wider type, and the block on its way to the disk. Both
+        # are held six times over (measured, with what the stores take to decode and encode).
+        return 6 * voxel * (source_slices * plane + cell[0] * cell[1] * cell[2])
