@@ -581,6 +581,23 @@ def test_what_a_cancelled_export_predicted_is_kept_while_its_model_can_go_on(ses
     assert not can_be_continued(whole.folder, "another model")
 
 
+@pytest.mark.parametrize(("format", "name"), [("ome-zarr", "m.ome.zarr"), ("tiff", "m.tif")])
+def test_a_voxel_size_that_is_not_known_is_not_exported_as_if_it_were(
+    session, tmp_path, format, name
+):
+    learn(session)
+    session.pause()
+    job = session.export(tmp_path / name, format=format, region=Box((1, 0, 0), (3, 40, 50)))
+    assert job_of(session, job).state == "finished", job_of(session, job).message
+    assert not open_volume(tmp_path / name).voxel_size_known
+
+
+def test_an_export_never_replaces_its_own_volume(session, path):
+    learn(session)
+    with pytest.raises(ExportError, match="its own volume"):
+        session.export(path, format="tiff", overwrite=True)
+
+
 def test_two_exports_at_once_need_two_targets(session, tmp_path):
     learn(session)
     session.pause()

@@ -229,7 +229,7 @@ def export(
     memory: Memory = None,
 ) -> None:
     """Predict and export masks; goes on where it was ended."""
-    from brushfire.cli.headless import follow, need_model, session_of, spare_source
+    from brushfire.cli.headless import follow, need_model, session_of
     from brushfire.export import check_target
 
     wanted = format or Format(parse_format(out))
@@ -237,7 +237,6 @@ def export(
     budget = parse_budget(memory)
     with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
         assert session.volume is not None
-        spare_source(session.volume, out)
         need_model(session)
         box = parse_region(region, session.volume.shape)
         job = session.export(out, format=wanted.value, region=box, overwrite=overwrite)
@@ -261,7 +260,7 @@ def models(project: Painted, axes: Axes = None, time: Time = None) -> None:
         network = f"depth {net.depth}, width {net.width}, {net.slices} slices"
         rows.append((str(revision), shown, network, *_measured(model.metrics, names)))
     if not rows:
-        say(output(), "No model yet: run 'brushfire train', or press Start in the window.")
+        say(output(), "No model yet: run 'brushfire train', or start learning in the window.")
         return
     output().print(table(("Model", "", "Network", "Step", "Dice", "Dice of each class"), rows))
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brushfire.cli.terminal import JobFailedError, interruptible, messages, progress_bar, say
 from brushfire.errors import (
     Cancelled,
-    ExportError,
     LearningError,
     ModelError,
     ProjectError,
@@ -20,9 +18,9 @@ from brushfire.project import SUFFIX, default_folder, open_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from brushfire.session import JobState, LearningState, Notice, Session
-    from brushfire.volumes import Volume
 
 _TURN = 0.2
 _END_SECONDS = 60.0
@@ -111,25 +109,6 @@ def project_of(place: Path, axes: str | None, time: int | None) -> Path:
     return folder
 
 
-def spare_source(volume: Volume, out: Path) -> None:
-    """Raise where an export would replace the volume that it is made of.
-
-    Raises
-    ------
-    ExportError
-        ``out`` is the volume or holds it.
-    """
-    if volume.source is None:
-        return
-    source, target = Path(volume.source).resolve(), out.resolve()
-    if target == source or target in source.parents:
-        raise ExportError(
-            "An export never replaces its own volume.",
-            got=out,
-            do="Choose another name.",
-        )
-
-
 def follow(session: Session, job: int) -> JobState:
     """Wait for a job behind a progress bar; Ctrl-C cancels it.
 
@@ -169,7 +148,7 @@ def need_model(session: Session) -> int:
         raise ModelError(
             "Masks are made by a model that has learned.",
             got="a project without a model",
-            do="Run 'brushfire train' on it first, or press Start in the window.",
+            do="Run 'brushfire train' on it first, or start learning in the window.",
         )
     wanted = project.state.shown_model
     if not session.wait_for(lambda: session.learning.shown_model is not None, _RESTORE_SECONDS):

@@ -72,7 +72,7 @@ def export_labels(
     *,
     format: Format,
     origin: Triple,
-    voxel_size: Scale,
+    voxel_size: Scale | None,
     classes: Sequence[LabelClass],
     name: str,
     budget_bytes: int,
@@ -96,8 +96,8 @@ def export_labels(
         OME-Zarr labels with reduced levels, or one uncompressed BigTIFF (OME-TIFF).
     origin : tuple of int
         First voxel of the region in its volume, level 0, z, y, x.
-    voxel_size : tuple of float
-        Micrometres, z, y, x.
+    voxel_size : tuple of float or None
+        Micrometres, z, y, x; None when unknown, which writes none.
     classes : sequence of LabelClass
         Their names and colours go into the metadata.
     name : str
@@ -270,12 +270,14 @@ class _Export:
     def _reopen(self) -> Volume:
         volume = open_volume(self._checking, cache_bytes=CACHE_BYTES)
         wanted = self._description
+        size = volume.voxel_size if volume.voxel_size_known else None
         if (
             volume.shape != wanted.shape
             or volume.dtype != np.uint8
-            or not np.allclose(volume.voxel_size, wanted.voxel_size, rtol=1e-4)
+            or (size is None) != (wanted.voxel_size is None)
+            or not np.allclose(size or (1,), wanted.voxel_size or (1,), rtol=1e-4)
         ):
-            got = f"{volume.shape} {volume.dtype}, voxels of {volume.voxel_size} micrometres"
+            got = f"{volume.shape} {volume.dtype}, voxels of {size} micrometres"
             volume.close()
             raise ExportError(
                 f"The export reads back as {wanted.shape} uint8, voxels of {wanted.voxel_size} "

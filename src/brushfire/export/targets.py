@@ -31,6 +31,7 @@ _SLAB_BYTES = 2**24
 CACHE_BYTES = 0
 """Writing and comparing decode each chunk once: what is kept would only cost memory."""
 
+_SIZES = ("PhysicalSizeZ", "PhysicalSizeY", "PhysicalSizeX")
 _ROWS = 512
 
 
@@ -57,7 +58,7 @@ class Description:
     format: Format
     shape: Triple
     origin: Triple
-    voxel_size: Scale
+    voxel_size: Scale | None
     classes: tuple[LabelClass, ...]
     name: str
 
@@ -72,7 +73,7 @@ class Description:
             "format": self.format,
             "shape": list(self.shape),
             "origin": list(self.origin),
-            "voxel_size": list(self.voxel_size),
+            "voxel_size": None if self.voxel_size is None else list(self.voxel_size),
             "classes": [list(row) for row in self.class_rows],
             "name": self.name,
             "cell": list(cell),
@@ -201,8 +202,8 @@ class TiffTarget:
     def _create(description: Description, path: Path) -> None:
         z, y, x = description.shape
         require_free_space(path, z * y * x)
-        dz, dy, dx = description.voxel_size
-        sizes = {"PhysicalSizeZ": dz, "PhysicalSizeY": dy, "PhysicalSizeX": dx}
+        size = description.voxel_size
+        sizes = {} if size is None else dict(zip(_SIZES, size, strict=True))
         about = {"classes": description.class_rows, "origin_zyx": description.origin}
         with tifffile.TiffWriter(path, bigtiff=True, ome=True) as tiff:
             # Without data, tifffile leaves a hole for it and writes all that stands around it.
@@ -212,7 +213,7 @@ class TiffTarget:
                 dtype="uint8",
                 photometric="palette",
                 colormap=_colormap(description.classes),
-                resolution=(1e4 / dx, 1e4 / dy),
+                resolution=None if size is None else (1e4 / size[2], 1e4 / size[1]),
                 resolutionunit="CENTIMETER",
                 software="Brushfire",
                 metadata={

@@ -90,7 +90,7 @@ class Export:
                 self.path,
                 format=self.format,
                 origin=self.region.start,
-                voxel_size=volume.voxel_size,
+                voxel_size=volume.voxel_size if volume.voxel_size_known else None,
                 classes=self.classes,
                 name=f"{volume.name} labels",
                 budget_bytes=budget_bytes - cache,
@@ -172,6 +172,7 @@ def resolve_export(
             got=f"{target}, which is being written",
             do="Wait until that export is done, or choose another name.",
         )
+    _spare(volume, target)
     check_target(target, kind, overwrite=overwrite)
     digest = hashlib.sha256(model.weights).hexdigest()[:16]
     name = _REGION + hashlib.sha256(f"{digest} {region}".encode()).hexdigest()[:12]
@@ -188,3 +189,14 @@ def resolve_export(
         key=f"{volume.fingerprint} {digest}",
         overwrite=overwrite,
     )
+
+
+def _spare(volume: Volume, target: Path) -> None:
+    """Raise where an export would replace the volume that it is made of."""
+    if volume.source is None:
+        return
+    source, place = Path(volume.source).resolve(), target.resolve()
+    if place == source or place in source.parents:
+        raise ExportError(
+            "An export never replaces its own volume.", got=target, do="Choose another name."
+        )

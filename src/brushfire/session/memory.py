@@ -30,6 +30,7 @@ class Shares:
 
     predictions: int
     learning: int
+    reading: int
     blocks: int
 
 
@@ -55,5 +56,6 @@ def shares(budget_bytes: int) -> Shares:
     return Shares(
         predictions=min(budget_bytes // 8, 2 * GIB),
         learning=min(budget_bytes // 8, GIB),
+        reading=min(budget_bytes // 8, GIB // 2),
         blocks=min(budget_bytes // 4, GIB),
     )

@@ -188,7 +188,14 @@ class Session:
             What cannot be opened leaves the session as it was. Only where the same project was
             open already, and cannot be opened again, is it closed.
         """
-        volume = open_volume(source, axes=axes, voxel_size=voxel_size, name=name, time=time)
+        volume = open_volume(
+            source,
+            axes=axes,
+            voxel_size=voxel_size,
+            name=name,
+            time=time,
+            cache_bytes=self._cache_bytes,
+        )
         self._adopt(volume, self._wanted_folder)
 
     def open_project(self, folder: str | Path) -> None:
@@ -212,6 +219,7 @@ class Session:
             axes=reference.axes,
             voxel_size=reference.voxel_size,
             time=reference.time,
+            cache_bytes=self._cache_bytes,
         )
         self._adopt(volume, project.folder)
 
@@ -468,7 +476,8 @@ class Session:
         for result in self._board.fetch():
             if isinstance(result, Volume) and self.volume is not None:
                 # The voxel size may have been corrected while the levels were built.
-                self.volume = result.with_voxel_size(self.volume.voxel_size)
+                known = self.volume.voxel_size_known
+                self.volume = result.with_voxel_size(self.volume.voxel_size) if known else result
                 self._later(self.events.volume_changed)
         self._look_at_learning()
         self._look_at_strokes()
@@ -529,6 +538,10 @@ class Session:
         self._tell_everything()
         for warning in opening.warnings:
             self.events.notified.emit(Notice("warning", warning))
+
+    @property
+    def _cache_bytes(self) -> int:
+        return shares(self._wanted_budget or default_budget()).reading
 
     def _resolve(self, volume: Volume, folder: Path | None) -> tuple[Opening, int]:
         """Return what belongs to a volume, open, and the memory budget in bytes."""

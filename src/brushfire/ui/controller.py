@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -125,6 +126,8 @@ class Controller(QObject):
             self._watch.close()
             # A child of the window would keep the viewer alive for as long as the window lives.
             self.setParent(None)
+        # There is no window left to tell it in: what the disk refused goes to the terminal.
+        self.session.events.notified.connect(_log)
         self.session.close()
 
     # ------------------------------------------------------------------ telling
@@ -290,3 +293,8 @@ def layer_source(layer: Layer) -> tuple[Any, dict[str, Any]]:
             for scale, unit in zip(layer.scale[-3:], layer.units[-3:], strict=True)
         )
     return data, options
+
+
+def _log(notice: Notice) -> None:
+    level = logging.ERROR if notice.level == "error" else logging.INFO
+    logging.getLogger("brushfire").log(level, notice.text)
