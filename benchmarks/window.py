@@ -6,6 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from brushfire.geometry import Box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -154,3 +157,49 @@ def wavy_line(
     steps = np.cumsum(rng.normal(0, 4, (length, 2)), axis=0)
     inside = np.clip(start + steps, [20, 20], [width - 20, height - 20])
     return [(float(x), float(y)) for x, y in inside]
+
+
+class Painter:
+    """Strokes that mean something: class 2 on what is bright in the shown slice, 1 on the rest.
+
+    Strokes of random classes would teach that nothing can be known, and no model that has seen
+    them could do better on those held out.
+    """
+
+    def __init__(self, viewer: Viewer, dock: BrushfireDock, canvas: Canvas, seed: int) -> None:
+        volume = dock.session.volume
+        assert volume is not None
+        z = viewer.dims.current_step[0]
+        plane = volume.read(Box((z, 0, 0), (z + 1, *volume.shape[1:])))[0, 0]
+        smooth = gaussian_filter(plane.astype(np.float32), 3)
+        spread = smooth[smooth > 0].std() / 4
+        middle = np.median(smooth[smooth > 0])
+        self._classes = np.select([smooth > middle + spread, smooth < middle - spread], [2, 1], 0)
+        self._classes[plane == 0] = 0  # where a sparse volume has nothing
+        self._voxel = np.array(volume.voxel_size[1:])
+        self._viewer, self._dock, self._canvas = viewer, dock, canvas
+        self._rng = np.random.default_rng(seed)
+
+    def stroke(self, value: int, length: int = 15) -> None:
+        """Draw a stroke of class ``value``."""
+        take_brush(self._dock, value)
+        draw(self._canvas, self._line(value, length))
+
+    def _line(self, value: int, length: int) -> list[tuple[float, float]]:
+        width, height = self._canvas.size
+        for _ in range(20_000):
+            x, y = self._rng.uniform(0.1, 0.9, 2) * (width, height)
+            line = [(x + 2.0 * n, y) for n in range(length)]
+            if all(self._class_at(point) == value for point in line):
+                return line
+        raise RuntimeError(f"no place in sight for a stroke of class {value}")
+
+    def _class_at(self, point: tuple[float, float]) -> int:
+        width, height = self._canvas.size
+        x, y = point
+        offset = np.array([y - height / 2, x - width / 2]) / self._viewer.camera.zoom
+        row, column = ((np.array(self._viewer.camera.center[1:]) + offset) / self._voxel).astype(
+            int
+        )
+        inside = 0 <= row < self._classes.shape[0] and 0 <= column < self._classes.shape[1]
+        return int(self._classes[row, column]) if inside else 0
