@@ -21,9 +21,9 @@ from sklearn.ensemble import RandomForestClassifier
 from brushfire.annotations import open_annotations
 from brushfire.geometry import Box
 from brushfire.learning import Learner, LearningSettings
-from brushfire.learning.scribbles import scribbles
 from brushfire.networks import NetworkSettings, SegmentationModel
 from brushfire.networks.features import FeatureBank
+from brushfire.scribbles import scribbles
 from brushfire.volumes import Volume, open_volume
 from reporting import data_folder, note, parser, report
 

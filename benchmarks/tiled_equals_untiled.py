@@ -11,8 +11,8 @@ import torch
 from brushfire.annotations import open_annotations
 from brushfire.geometry import Box, Grid
 from brushfire.learning import Learner, LearningSettings
-from brushfire.learning.scribbles import scribbles
 from brushfire.networks import NetworkSettings, SegmentationModel
+from brushfire.scribbles import scribbles
 from brushfire.volumes import open_volume
 from reporting import data_folder, note, parser, report
 

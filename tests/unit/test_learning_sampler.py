@@ -9,7 +9,7 @@ from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 from brushfire.geometry import Box
 from brushfire.learning.regions import StrokeRegions
 from brushfire.learning.sampler import Patch, PatchSampler, SlabCache
-from brushfire.learning.scribbles import scribbles
+from brushfire.scribbles import scribbles
 
 
 @settings(max_examples=20, deadline=None)

@@ -214,7 +214,7 @@ class _Demo:
 
     def _paint(self, slices: int) -> list[int]:
         """Paint strokes taken from the truth on some slices, as a user's brush would."""
-        from brushfire.learning.scribbles import scribbles
+        from brushfire.scribbles import scribbles
 
         depth = self.answers.volume.shape[0]
         count = min(slices, depth)
