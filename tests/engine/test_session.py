@@ -442,6 +442,28 @@ def test_a_confirmed_voxel_size_is_not_asked_for_again(session, make_session, pa
     assert again.volume.voxel_size == (2.0, 0.5, 0.5)
 
 
+def test_a_corrected_voxel_size_corrects_the_suggested_network(make_session, path):
+    session = make_session()
+    session.open_volume(path, voxel_size=(1.0, 1.0, 1.0))
+    assert session.settings.network.slices == 3
+    session.confirm_volume(voxel_size=(50.0, 4.0, 4.0))
+    assert session.settings.network.slices == 1
+    session.configure(network=SMALL)
+    session.confirm_volume(voxel_size=(1.0, 1.0, 1.0))
+    assert session.settings.network == SMALL, "what somebody chose stays"
+
+
+def test_an_unknown_voxel_size_stays_unknown_when_it_is_confirmed(make_session, path):
+    session = make_session()
+    session.open_volume(path)
+    session.confirm_volume(voxel_size=session.volume.voxel_size)
+    session.close()
+    again = make_session()
+    again.open_volume(path)
+    assert again.confirmed
+    assert not again.volume.voxel_size_known
+
+
 def test_a_time_point_is_remembered(make_session, tmp_path):
     series = tmp_path / "series.tif"
     frames = np.stack([textured(seed=n) for n in range(3)])

@@ -204,6 +204,34 @@ def test_a_model_says_which_strokes_its_last_fit_has_seen(learner: Learner) -> N
     assert third.metrics["annotations"] == store.revision
 
 
+def test_many_more_strokes_are_fitted_from_nothing_and_few_more_are_not(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = empty_labels(SHAPE)
+    paint_bars(store, stripes(SHAPE), 0)
+    learner = learner_of(volume, store)
+    learner.fit()
+    learner.step()
+    assert learner._trainer is not None
+    fits = []
+    for name in ("fit_first", "refit"):
+        real = getattr(learner._trainer, name)
+        monkeypatch.setattr(
+            learner._trainer,
+            name,
+            lambda *args, name=name, real=real: (fits.append(name), real(*args)),
+        )
+    store[1, 3, 3:6] = stripes(SHAPE)[1, 3, 3:6]
+    learner.set_annotations(store.snapshot())
+    learner.fit()
+    paint_bars(store, stripes(SHAPE), 2)
+    learner.set_annotations(store.snapshot())
+    learner.fit()
+    learner.fit()
+    assert fits == ["refit", "fit_first", "refit"]
+    assert accuracy(learner.propose().snapshot or learner.shown, volume, stripes(SHAPE)) > 0.9
+
+
 def test_a_new_class_joins_the_head(learner: Learner, volume: Volume) -> None:
     learner.fit()
     learner.propose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from brushfire.errors import VolumeError
 from brushfire.geometry import Box
@@ -80,3 +81,20 @@ def test_a_bounded_part_of_a_large_volume_is_read() -> None:
     assert volume.needs_pyramid
     assert len(volume.fingerprint) == 32
     assert huge.read < 64 << 20
+
+
+@pytest.mark.parametrize(("thinned", "least", "most"), [(1, 1.0, 2.0), (6, 4.0, 9.0)])
+def test_how_far_slices_are_apart_is_seen_in_the_image(thinned, least, most) -> None:
+    image = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((96, 64, 64)), 4.0)
+    volume = open_volume(image[::thinned].astype(np.float32))
+    assert least <= volume.spacing() <= most
+    assert volume.with_voxel_size((3.0, 1.0, 2.0)).spacing() == 3.0
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 30), (5, 1, 1), (5, 2, 30), (2, 3, 3)])
+def test_a_spacing_is_found_for_every_shape(shape) -> None:
+    image = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    assert 1.0 <= open_volume(image).spacing() <= 16.0
+    half = image.astype(np.float32)
+    half[: shape[0] // 2] = np.nan
+    assert 1.0 <= open_volume(half).spacing() <= 16.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from brushfire.errors import SettingsError
 
 if TYPE_CHECKING:
-    from brushfire.geometry import Scale, Triple
+    from brushfire.geometry import Triple
 
 MAX_DEPTH = 400
 MAX_WIDTH = 64
@@ -90,15 +90,18 @@ def _check_range(what: str, value: object, highest: int) -> None:
         )
 
 
-def suggest_settings(shape: Triple, voxel_size: Scale, *, cores: int, gpu: bool) -> NetworkSettings:
+_NEAR = 1.5
+
+
+def suggest_settings(shape: Triple, spacing: float, *, cores: int, gpu: bool) -> NetworkSettings:
     """Return a network that suits a volume and a machine.
 
     Parameters
     ----------
     shape : tuple of int
         Voxels of the volume at level 0, z, y, x.
-    voxel_size : tuple of float
-        Micrometres, z, y, x.
+    spacing : float
+        Distance of two slices over that of two pixels.
     cores : int
         Processor cores that learning may use.
     gpu : bool
@@ -110,7 +113,6 @@ def suggest_settings(shape: Triple, voxel_size: Scale, *, cores: int, gpu: bool)
         Three slices where neighbours are about as near as pixels, else one; deeper where the
         machine carries it.
     """
-    z, y, x = voxel_size
-    near = z <= 1.5 * min(y, x) and shape[0] >= 3
+    near = spacing <= _NEAR and shape[0] >= 3
     depth = 60 if gpu else 30 if cores >= 2 else 20
     return NetworkSettings(depth=depth, slices=3 if near else 1)

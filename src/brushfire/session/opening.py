@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brushfire.annotations import LabelClass, LabelStore
+    from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project
     from brushfire.volumes import Volume
@@ -112,8 +113,9 @@ def resolve_opening(
         # Strokes and models may be there all the same: then their settings were damaged.
         project = create_project(folder, _fresh_state(volume, budget_bytes, device))
         models = list(project.models())
-    if project.state.volume.confirmed:
-        volume = volume.with_voxel_size(project.state.volume.voxel_size)
+    noted = project.state.volume
+    if noted.confirmed and noted.voxel_size != volume.voxel_size:
+        volume = volume.with_voxel_size(noted.voxel_size)
     volume = find_pyramid(volume, folder / "pyramid") or volume
     model, warning = _last_model(project, models)
     labels = open_annotations(folder, volume.shape)  # last: from here on the folder is locked
@@ -135,6 +137,11 @@ def reference(volume: Volume, *, confirmed: bool = False) -> VolumeReference:
         time=volume.time,
         confirmed=confirmed,
     )
+
+
+def suggest_network(volume: Volume, device: str) -> NetworkSettings:
+    """Return the network that a project of this volume starts with on this machine."""
+    return suggest_settings(volume.shape, volume.spacing(), cores=cores(), gpu=device != "cpu")
 
 
 def _matching_project(volume: Volume, folder: Path) -> Project:
@@ -171,12 +178,11 @@ def _last_model(
 
 def _fresh_state(volume: Volume, budget_bytes: int, device: str) -> ProjectState:
     first = next_class(())
-    network = suggest_settings(volume.shape, volume.voxel_size, cores=cores(), gpu=device != "cpu")
     return ProjectState(
         volume=reference(volume),
         classes=(first, next_class((first,))),
         settings=Settings(
-            network=network,
+            network=suggest_network(volume, device),
             learning=LearningSettings(cache_bytes=shares(budget_bytes).learning),
             memory_budget_bytes=budget_bytes,
             tile=TILE,

@@ -28,7 +28,13 @@ from brushfire.session.keeper import Keeper
 from brushfire.session.learning import LearningRecord
 from brushfire.session.line import EngineLine
 from brushfire.session.memory import default_budget, shares
-from brushfire.session.opening import TILE, check_opening, reference, resolve_opening
+from brushfire.session.opening import (
+    TILE,
+    check_opening,
+    reference,
+    resolve_opening,
+    suggest_network,
+)
 from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
 from brushfire.session.status import status_sentence
 from brushfire.volumes import Volume, build_pyramid, open_volume
@@ -228,6 +234,9 @@ class Session:
         volume = self._need_volume()
         if voxel_size is not None and tuple(voxel_size) != volume.voxel_size:
             self.volume = volume.with_voxel_size(voxel_size)
+            suggested = suggest_network(volume, self._device)
+            if self._record.snapshot is None and self.settings.network == suggested:
+                self.configure(network=suggest_network(self.volume, self._device))
         self.confirmed = True
         self._save()
         self.events.volume_changed.emit()

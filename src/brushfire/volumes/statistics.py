@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SAMPLE_BYTES = 24 << 20
 MOST_SAMPLE_BYTES = 60 << 20
 SAMPLE_SIDE = 256
+PAIRS = 5
+FARTHEST = 16
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,40 @@ def fingerprint(volume: Volume) -> str:
     for box in _spread(volume.shape, side, (3, 1, 3), phase=0.5):
         digest.update(np.ascontiguousarray(volume.read(box)).tobytes())
     return digest.hexdigest()[:32]
+
+
+def measure_spacing(volume: Volume) -> float:
+    """Return how many pixels apart in a slice voxels are as much alike as two slices are.
+
+    From a few pairs of slices, of the first channel; between 1 and `FARTHEST`, and 1 where there
+    is only one slice.
+    """
+    depth, height, width = volume.shape
+    side = triple([min(2, depth), min(height, SAMPLE_SIDE), min(width, SAMPLE_SIDE)])
+    if side[0] < 2:
+        return 1.0
+    lags = range(1, min(FARTHEST, *side[1:]))
+    found = []
+    for box in _spread(volume.shape, side, (PAIRS, 1, 1), phase=0.5):
+        one, other = volume.read(box)[0].astype(np.float64)
+        across = _likeness(one, other)
+        along = [
+            (_likeness(one[:, lag:], one[:, :-lag]) + _likeness(one[lag:], one[:-lag])) / 2
+            for lag in lags
+        ]
+        if np.isfinite([across, *along]).all():  # not where there is nothing, or NaN
+            found.append(np.array(along) - across)
+    if not found or not len(lags):
+        return 1.0
+    less_alike = np.flatnonzero(np.mean(found, axis=0) <= 0)
+    return max(1.0, float(less_alike[0]) + 0.5) if len(less_alike) else float(FARTHEST)
+
+
+def _likeness(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Return the correlation of two images; NaN where one is constant."""
+    a, b = one - one.mean(), other - other.mean()
+    size = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / size) if size > 0 else float("nan")
 
 
 def _samples(volume: Volume, budget: int, *, phase: float, level: int = 0) -> list[NDArray[Any]]:

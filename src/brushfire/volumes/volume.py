@@ -12,7 +12,7 @@ import numpy as np
 from brushfire.errors import VolumeError
 from brushfire.geometry import Box, Scale, Triple, triple
 from brushfire.volumes.lazy import LazyView
-from brushfire.volumes.statistics import Statistics, fingerprint, measure
+from brushfire.volumes.statistics import Statistics, fingerprint, measure, measure_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,6 +233,17 @@ class Volume:
             if self._shared.statistics is None:
                 self._shared.statistics = measure(self)
             return self._shared.statistics
+
+    def spacing(self) -> float:
+        """Return the distance of two slices over that of two pixels.
+
+        From the voxel size where that is known, else as the image looks: slices are as far apart
+        as pixels that are as much alike.
+        """
+        if self.voxel_size_known:
+            z, y, x = self.voxel_size
+            return z / min(y, x)
+        return measure_spacing(self)
 
     def with_voxel_size(self, voxel_size: Scale) -> Volume:
         """Return the same volume with another voxel size, in micrometres z, y, x."""
