@@ -117,15 +117,20 @@ class Controller(QObject):
             return
         self.closed = True
         self._connections.close()
-        for part in (self.viewport, self.guards, self.layers):
-            part.close()
-        shortcuts.release(self.viewer, self._keys)
-        # At the very end of the application Qt may have deleted the timer with the window.
-        with suppress(RuntimeError):
-            self.dispatcher.close()
-            self._watch.close()
+        for end in (
+            self.viewport.close,
+            self.guards.close,
+            self.layers.close,
+            lambda: shortcuts.release(self.viewer, self._keys),
+            self.dispatcher.close,
+            self._watch.close,
             # A child of the window would keep the viewer alive for as long as the window lives.
-            self.setParent(None)
+            lambda: self.setParent(None),
+        ):
+            # At the very end of the application Qt may have deleted what a part holds: the
+            # others, and the session above all, are ended all the same.
+            with suppress(RuntimeError):
+                end()
         # There is no window left to tell it in: what the disk refused goes to the terminal.
         self.session.events.notified.connect(_log)
         self.session.close()
