@@ -234,9 +234,12 @@ class Journal:
                 due = self._due()
                 now = time.monotonic()
                 if due is not None and due <= now:
+                    # Counted in the same step: who asks from here on waits for the next turn.
                     self._asked, self._urgent = self._urgent, False
+                    self._begun += 1
                     return True
                 self._condition.wait(None if due is None else due - now)
+            self._begun += 1
             return False
 
     def _due(self) -> float | None:
@@ -256,8 +259,6 @@ class Journal:
 
     def _turn(self, *, urgent: bool) -> None:
         """Write what is due; whatever goes wrong is told, and tried again later."""
-        with self._condition:
-            self._begun += 1
         if self._behind and (urgent or time.monotonic() >= self._gathering.at):
             self._attempt(self._write_checkpoint, self._gathering)
         if not self._behind and (urgent or time.monotonic() >= self._writing.at):
