@@ -13,6 +13,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
 from brushfire.errors import VolumeError
+from brushfire.prediction import STALE
 from brushfire.volumes import open_volume
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ class _Demo:
         def fresh() -> bool:
             with self.heart.excused():
                 plane = store.labels[z]
-                return bool(((plane > 0) & (plane < 128)).all())
+                return bool(((plane > 0) & (plane < STALE)).all())
 
         self.wait(fresh, WAIT_S)
         plane: NDArray[np.uint8] = store.labels[z]

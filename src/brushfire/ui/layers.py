@@ -10,6 +10,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from brushfire.prediction import STALE
 from brushfire.ui.arrays import PlaneArray
 from brushfire.ui.connections import Connections
 from brushfire.ui.textures import update_image, update_labels
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from brushfire.annotations import LabelClass
     from brushfire.session import Session, TileUpdate
     from brushfire.volumes import Volume
-
-STALE = 128
-"""Added to a class value in the prediction where an older model made it."""
 
 KEY = "brushfire"
 """Under this key of ``layer.metadata`` a layer says what it is to us."""
