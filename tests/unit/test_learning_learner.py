@@ -257,10 +257,7 @@ def test_a_worse_model_is_not_shown(learner: Learner) -> None:
     learner.fit()
     shown = learner.propose().snapshot
     assert learner._trainer is not None
-    average = learner._trainer.average
-    with torch.no_grad():
-        average.head_weight.neg_()
-        average.head_bias.neg_()
+    learner._trainer._fitted = [-value for value in learner._trainer._fitted]
     proposal = learner.propose()
     assert proposal.snapshot is None
     assert proposal.shown is not None

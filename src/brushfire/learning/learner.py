@@ -138,6 +138,11 @@ class Learner:
     def _classes(self) -> tuple[int, ...]:
         return tuple(self._regions.counts(held=False))
 
+    @property
+    def _voxels(self) -> int:
+        """Labelled voxels that teach."""
+        return sum(self._regions.counts(held=False).values())
+
     def set_annotations(self, snapshot: AnnotationSnapshot) -> None:
         """Take over newer strokes; learning goes on with them, and new classes join the head.
 
@@ -177,11 +182,11 @@ class Learner:
             If learning is not possible yet, see `ready`.
         """
         trainer = self._ready_trainer()
-        voxels = sum(self._regions.counts(held=False).values())
+        voxels = self._voxels
         young = self._steps - self._fitted_step < _YOUNG
         if trainer.trained and not (young and voxels >= _GROWN * self._fitted_voxels):
             sites = self._sites(held=False, budget=self._fit_pixels)
-            trainer.refit(self._cache, sites)
+            trainer.refit(self._cache, sites, voxels)
         else:
             sites = self._sites(held=False, budget=_FIRST_FIT_SHARE * self._fit_pixels)
             held = self._sites(held=True, budget=self._score_pixels)
@@ -218,32 +223,32 @@ class Learner:
         return StepReport(self._steps, loss, rate, time.perf_counter() - started)
 
     def evaluate(self) -> Evaluation:
-        """Return how the averaged weights do on the held-out strokes.
+        """Return how what was learned does on the held-out strokes.
 
         Raises
         ------
         LearningError
             If learning is not possible yet, see `ready`.
         """
-        return self._evaluate(self._ready_trainer().average)
+        return self._evaluate(self._ready_trainer().blended(self._voxels))
 
     def _evaluate(self, model: SegmentationModel) -> Evaluation:
         sites = self._sites(held=True, budget=self._score_pixels)
         return evaluate_model(model, self._cache, sites, self._classes)
 
     def propose(self) -> Proposal:
-        """Show the averaged weights if they are not worse on the held-out strokes.
+        """Show what was learned if it is not worse on the held-out strokes.
 
         Without held-out strokes, without a shown model, or with other classes than the shown
-        model's, they are always accepted. Once after new strokes they may be worse by 0.02 Dice.
+        model's, it is always accepted. Once after new strokes it may be worse by 0.02 Dice.
 
         Raises
         ------
         LearningError
             If learning is not possible yet, see `ready`.
         """
-        model = self._ready_trainer().average
-        evaluation = self.evaluate()
+        model = self._ready_trainer().blended(self._voxels)
+        evaluation = self._evaluate(model)
         shown = self._evaluate_shown()
         accepted = True
         if shown is not None and self._shown_model is not None and shown.mean is not None:
@@ -277,7 +282,7 @@ class Learner:
         }
         snapshot = model.snapshot(self._revision, metrics)
         self._history = [*self._history[1 - _HISTORY :], snapshot]
-        self._shown_model = copy.deepcopy(model)
+        self._shown_model = model
         self._shown_score = self._regions.version, evaluation
         return snapshot
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from brushfire.networks.model import SegmentationModel
 
 _WARM_UP = 20  # steps until the full learning rate, so that the fit is not shaken
+_EVIDENCE = 10_000  # labelled voxels at which what was trained counts as much as what was fitted
 _CLIP = 1.0  # norm of a gradient
 
 
@@ -48,7 +49,7 @@ class Trainer:
     Attributes
     ----------
     average : SegmentationModel
-        The moving average of the weights: what is evaluated and shown.
+        The moving average of the weights, which begins at the fit.
     steps : int
         Gradient steps so far.
     """
@@ -68,6 +69,7 @@ class Trainer:
         self._generator = torch.Generator().manual_seed(seed)
         self._model = model.train()
         self.average = copy.deepcopy(model).requires_grad_(False)
+        self._fitted = _head(self.average)
         self._optimiser = self._new_optimiser()
         self._noise = noise_level([self._normalised(slab)[0] for slab in slabs])
 
@@ -83,6 +85,9 @@ class Trainer:
 
     def set_classes(self, classes: Sequence[int]) -> None:
         """Give the head these classes; all other layers and the optimiser go on as they were."""
+        fitted = copy.deepcopy(self.average)
+        _set_head(fitted, self._fitted)
+        self._fitted = _head(fitted.with_classes(classes))
         old, memory = self._model, self._optimiser.state
         self._model = old.with_classes(classes).train()
         self.average = self.average.with_classes(classes).requires_grad_(False)
@@ -95,16 +100,44 @@ class Trainer:
         """Fit the head on the features alone."""
         fit_first(self.average, slabs, sites, held)
         self._model.load_state_dict(self.average.state_dict())
+        self._fitted = _head(self.average)
 
-    def refit(self, slabs: SlabCache, sites: Sequence[Site]) -> None:
-        """Move the head as little as the strokes at the sites ask for."""
-        weight, bias = refit(self.average, slabs, sites)
-        with torch.no_grad():
-            # The newest weights follow by the same change, so that averaging does not undo it.
-            self._model.head_weight.add_(weight - self.average.head_weight)
-            self._model.head_bias.add_(bias - self.average.head_bias)
-            self.average.head_weight.copy_(weight)
-            self.average.head_bias.copy_(bias)
+    def refit(self, slabs: SlabCache, sites: Sequence[Site], voxels: int) -> None:
+        """Move the head as little as the strokes at the sites ask for.
+
+        Parameters
+        ----------
+        slabs, sites
+            Where the strokes are.
+        voxels : int
+            Labelled voxels that teach, see `blended`.
+        """
+        shown = self.blended(voxels)
+        new = refit(shown, slabs, sites)
+        # All heads follow by the same change, so that neither averaging nor blending undoes it.
+        change = [after - before for after, before in zip(new, _head(shown), strict=True)]
+        for model in (self._model, self.average):
+            _set_head(model, [old + by for old, by in zip(_head(model), change, strict=True)])
+        self._fitted = [old + by for old, by in zip(self._fitted, change, strict=True)]
+
+    def blended(self, voxels: int) -> SegmentationModel:
+        """Return the averaged weights, the head between the fitted and the trained one.
+
+        On few strokes a network of many weights finds what holds for these strokes only, which
+        the convex fit cannot, and held-out strokes in the same slices do not tell. So the trained
+        head counts by its evidence, as in credibility theory (Buehlmann 1967): with ``n``
+        labelled voxels its share is ``n / (n + 10000)``.
+
+        Parameters
+        ----------
+        voxels : int
+            Labelled voxels that teach.
+        """
+        model = copy.deepcopy(self.average)
+        share = voxels / (voxels + _EVIDENCE)
+        pairs = zip(self._fitted, _head(self.average), strict=True)
+        _set_head(model, [fitted.lerp(trained, share) for fitted, trained in pairs])
+        return model
 
     @property
     def trained(self) -> bool:
@@ -171,8 +204,12 @@ class Trainer:
         return self._model.normalise(values.flatten(0, 1)[None])
 
     def _follow(self) -> None:
-        """Move the averaged weights towards the newest."""
-        decay = min(self._settings.average, (1 + self.steps) / (10 + self.steps))
+        """Move the averaged weights towards the newest.
+
+        From the first step on with the full decay: they begin at a fit, which is worth keeping,
+        and they are the teacher where nothing is labelled.
+        """
+        decay = self._settings.average
         pairs = zip(self.average.parameters(), self._model.parameters(), strict=True)
         with torch.no_grad():
             for mean, new in pairs:
@@ -180,6 +217,17 @@ class Trainer:
 
     def _new_optimiser(self) -> AdamW:
         return AdamW(self._model.parameters(), weight_decay=self._settings.weight_decay)
+
+
+def _head(model: SegmentationModel) -> list[Tensor]:
+    """Return copies of a model's last weights and biases."""
+    return [model.head_weight.detach().clone(), model.head_bias.detach().clone()]
+
+
+def _set_head(model: SegmentationModel, head: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        model.head_weight.copy_(head[0])
+        model.head_bias.copy_(head[1])
 
 
 @cache

@@ -1,0 +1,95 @@
+"""What is shown lies between the convex fit and what gradient steps made of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
+from torch import Tensor
+
+from brushfire.learning import LearningSettings
+from brushfire.learning.fitting import refit
+from brushfire.learning.probe import Site, find_sites
+from brushfire.learning.regions import StrokeRegions
+from brushfire.learning.sampler import PatchSampler, SlabCache
+from brushfire.learning.training import Trainer
+from brushfire.networks import NetworkSettings, SegmentationModel
+
+SHAPE = (3, 96, 80)
+
+
+class Strokes:
+    """Strokes on a volume, and a trainer that was fitted on them."""
+
+    def __init__(self) -> None:
+        network = NetworkSettings(depth=4, dilations=(1, 2))
+        store = empty_labels(SHAPE)
+        paint_bars(store, stripes(SHAPE), 1)
+        self.regions = StrokeRegions(0.0)
+        self.regions.update(store.snapshot())
+        self.slabs = SlabCache(volume_of(stripes(SHAPE)), network.context, 2**24)
+        rng = np.random.default_rng(0)
+        self.sampler = PatchSampler(self.slabs, self.regions, SHAPE, rng)
+        torch.manual_seed(0)
+        model = SegmentationModel(network, 1, (1, 2))
+        self.trainer = Trainer(model, LearningSettings(patch=64), [], trained=False, seed=0)
+        self.trainer.fit_first(self.slabs, self.sites, ())
+
+    @property
+    def sites(self) -> list[Site]:
+        points = self.regions.points(held=False)
+        return find_sites(points, SHAPE, budget=10**6, rng=np.random.default_rng(0))
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            patches = self.sampler.draw(1, 64, margin=self.trainer.margin, turn=True)
+            self.trainer.step(patches, self.regions.counts(held=False))
+
+
+@pytest.fixture
+def strokes() -> Strokes:
+    return Strokes()
+
+
+def head(model: SegmentationModel) -> Tensor:
+    return torch.cat([model.head_weight.detach(), model.head_bias.detach()[:, None]], 1)
+
+
+def test_averaging_begins_at_the_fit(strokes: Strokes) -> None:
+    fitted = head(strokes.trainer.average)
+    strokes.train(1)
+    newest = head(strokes.trainer._model)
+    expected = fitted + (1 - LearningSettings().average) * (newest - fitted)
+    torch.testing.assert_close(head(strokes.trainer.average), expected)
+
+
+@pytest.mark.parametrize(("voxels", "share"), [(0, 0.0), (10_000, 0.5), (90_000, 0.9)])
+def test_the_trained_head_counts_by_its_evidence(
+    strokes: Strokes, voxels: int, share: float
+) -> None:
+    fitted = head(strokes.trainer.average)
+    strokes.train(30)
+    trained = head(strokes.trainer.average)
+    assert (trained - fitted).abs().max() > 1e-3
+    shown = strokes.trainer.blended(voxels)
+    torch.testing.assert_close(head(shown), fitted + share * (trained - fitted))
+    torch.testing.assert_close(shown.layers.biases, strokes.trainer.average.layers.biases)
+
+
+def test_a_refit_moves_what_is_shown_by_what_it_asks_for(strokes: Strokes) -> None:
+    strokes.train(30)
+    weight, bias = refit(strokes.trainer.blended(5000), strokes.slabs, strokes.sites)
+    strokes.trainer.refit(strokes.slabs, strokes.sites, 5000)
+    torch.testing.assert_close(
+        head(strokes.trainer.blended(5000)), torch.cat([weight, bias[:, None]], 1)
+    )
+
+
+def test_a_class_that_joins_leaves_the_fit_of_the_others(strokes: Strokes) -> None:
+    strokes.train(10)
+    before = head(strokes.trainer.blended(5000))
+    strokes.trainer.set_classes((1, 2, 5))
+    after = head(strokes.trainer.blended(5000))
+    torch.testing.assert_close(after[:2], before)
+    assert not after[2].any()
