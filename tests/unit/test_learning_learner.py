@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 
 from brushfire.errors import LearningError, ModelError
