@@ -125,7 +125,7 @@ def test_info_takes_a_voxel_size(foam: FoamPaths, capsys: pytest.CaptureFixture[
 def test_doctor_names_what_a_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for words in ("Python", "torch", "Device", "OMP_WAIT_POLICY", "napari", "Qt binding", "Engine"):
+    for words in ("Python", "torch", "Device", "OMP_WAIT_POLICY", "napari", "Qt binding", "kernel"):
         assert words in shown
     difference = re.search(r"differs from plain convolutions by (\S+)", shown)
     assert difference is not None

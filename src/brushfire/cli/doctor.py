@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "tensorstore", "zarr", "yaozarrs", "tifffile",
-    "imagecodecs", "safetensors", "psygnal", "napari", "vispy", "qtpy", "superqt", "pyqtgraph",
+    "imagecodecs", "safetensors", "numba", "psygnal", "napari", "vispy", "qtpy", "superqt", "pyqtgraph",
 )  # fmt: skip
 _BINDINGS = {
     "pyside6": ("PySide6", "PySide6-Essentials"),
@@ -42,16 +42,15 @@ def _compute() -> list[tuple[str, str]]:
     import torch
 
     from brushfire.engine.device import choose_device, cores
+    from brushfire.networks.kernels import choice
 
     device = choose_device(None)
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
     return [
         ("Device", f"{device} {name}".strip()),
         ("Engine", f"a thread of its own, {max(1, cores() - 1)} torch threads"),
-        (
-            "Network form",
-            f"matrix products; differs from plain convolutions by {_difference():.0e}",
-        ),
+        ("Network kernel", "{}: {}".format(*choice.explain())),
+        ("Network check", f"differs from plain convolutions by {_difference():.0e}"),
         ("OMP_WAIT_POLICY", os.environ.get("OMP_WAIT_POLICY", "not set: training is slower")),
     ]
 

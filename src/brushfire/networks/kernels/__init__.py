@@ -1,0 +1,24 @@
+"""Ways to compute the layers of a mixed-scale dense network, behind one protocol."""
+
+from __future__ import annotations
+
+from brushfire.networks.kernels.choice import KernelChoice
+from brushfire.networks.kernels.grouped import GroupedKernel
+from brushfire.networks.kernels.layout import FlatLayout
+from brushfire.networks.kernels.plain import PlainKernel, plain_maps
+from brushfire.networks.kernels.protocol import Gradients, Kernel, Layers
+
+__all__ = [
+    "FlatLayout",
+    "Gradients",
+    "GroupedKernel",
+    "Kernel",
+    "KernelChoice",
+    "Layers",
+    "PlainKernel",
+    "choice",
+    "plain_maps",
+]
+
+choice = KernelChoice()
+"""What this process uses."""

@@ -1,0 +1,311 @@
+"""The loops of the compiled kernel over tiles of maps, the innermost as vectors: needs numba.
+
+All that is compiled is in this file: numba compiles a function again when its file changed, and
+looks at no other.
+
+A sweep runs along rows of one map that lie ``step`` pixels apart, the distance of the rows that a
+3x3 convolution joins: so each vector that is loaded serves up to three rows. A compiler does not
+find that by itself, as it cannot know that the maps do not overlap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VECTOR_BYTES = 64
+"""Of a vector: AVX-512's; where vectors are shorter, the compiler takes several."""
+
+Array = np.ndarray[Any, Any]
+
+_MOST_ROWS = 4
+_INDEX = ir.IntType(64)
+_FUSE = ("contract",)  # a product and a sum may become one operation
+
+
+class _Vectors:
+    """Emits loads, stores and arithmetic on vectors of one type of values."""
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Type) -> None:
+        self._builder = builder
+        self._bytes = 8 if isinstance(value, ir.DoubleType) else 4
+        self.length = VECTOR_BYTES // self._bytes
+        self.type = ir.VectorType(value, self.length)
+
+    def load(self, data: ir.Value, index: ir.Value) -> ir.Value:
+        loaded = self._builder.load(self._pointer(data, index))
+        loaded.align = self._bytes
+        return loaded
+
+    def store(self, value: ir.Value, data: ir.Value, index: ir.Value) -> None:
+        self._builder.store(value, self._pointer(data, index)).align = self._bytes
+
+    def _pointer(self, data: ir.Value, index: ir.Value) -> ir.Value:
+        return self._builder.bitcast(self._builder.gep(data, [index]), self.type.as_pointer())
+
+    def spread(self, value: ir.Value) -> ir.Value:
+        """Return a vector that holds one value everywhere."""
+        one = self._builder.insert_element(self.zero(), value, ir.IntType(32)(0))
+        return self._shuffle(one, [0] * self.length)
+
+    def zero(self) -> ir.Value:
+        return ir.Constant(self.type, None)
+
+    def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        return self._builder.fadd(self._builder.fmul(a, b, flags=_FUSE), c, flags=_FUSE)
+
+    def total(self, value: ir.Value) -> ir.Value:
+        """Return the sum of what a vector holds."""
+        length = self.length
+        while length > 1:
+            length //= 2
+            high = self._shuffle(value, range(length, 2 * length))
+            low = self._shuffle(value, range(length))
+            value = self._builder.fadd(low, high)
+        return self._builder.extract_element(value, ir.IntType(32)(0))
+
+    def _shuffle(self, value: ir.Value, order: Any) -> ir.Value:
+        chosen = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), list(order))
+        return self._builder.shuffle_vector(value, value, chosen)
+
+
+class _Rows:
+    """Emits where ``rows`` rows and the rows around them begin, and their neighbours in x."""
+
+    def __init__(
+        self, builder: ir.IRBuilder, rows: int, step: ir.Value, dilation: ir.Value
+    ) -> None:
+        self._builder, self._rows, self._step = builder, rows, step
+        self._shifts = (builder.neg(dilation), None, dilation)
+
+    def begin(self, origin: ir.Value) -> list[ir.Value]:
+        return [self._down(origin, row) for row in range(self._rows)]
+
+    def around(self, origin: ir.Value) -> list[ir.Value]:
+        return [self._down(origin, row) for row in range(-1, self._rows + 1)]
+
+    def _down(self, origin: ir.Value, rows: int) -> ir.Value:
+        return self._builder.add(origin, self._builder.mul(self._step, _INDEX(rows)))
+
+    def taps(self, around: list[ir.Value], x: ir.Value) -> Any:
+        """Yield each position once, with the rows and taps that it serves."""
+        for place, begin in enumerate(around):
+            middle = self._builder.add(begin, x)
+            for column, shift in enumerate(self._shifts):
+                position = middle if shift is None else self._builder.add(middle, shift)
+                serves = [
+                    (row, 3 * (place - row) + column)
+                    for row in range(self._rows)
+                    if 0 <= place - row < 3
+                ]
+                yield position, serves
+
+
+def _data(context: Any, builder: ir.IRBuilder, kind: Any, value: ir.Value) -> ir.Value:
+    return context.make_array(kind)(context, builder, value).data
+
+
+def _add_rows(rows: int) -> Any:
+    """Return the loop that adds a 3x3 convolution of one map to ``rows`` rows of another."""
+
+    @intrinsic
+    def add(
+        typing: Any, target: Any, t: Any, source: Any, s: Any, step: Any, dilation: Any, count: Any,
+        weights: Any, w: Any,
+    ) -> Any:  # fmt: skip
+        n = types.intp
+        signature = types.void(target, n, source, n, n, n, n, weights, n)
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            kinds = signature.args
+            vectors = _Vectors(builder, context.get_data_type(kinds[0].dtype))
+            into, out_of, values = (_data(context, builder, kinds[n], args[n]) for n in (0, 2, 7))
+            lines = _Rows(builder, rows, args[4], args[5])
+            places = [builder.add(args[8], _INDEX(tap)) for tap in range(9)]
+            taps = [vectors.spread(builder.load(builder.gep(values, [i]))) for i in places]
+            targets, around = lines.begin(args[1]), lines.around(args[3])
+            span = (_INDEX(0), args[6], _INDEX(vectors.length))
+            with cgutils.for_range_slice(builder, *span, intp=_INDEX) as (x, _):
+                places = [builder.add(begin, x) for begin in targets]
+                sums = [vectors.load(into, place) for place in places]
+                for position, serves in lines.taps(around, x):
+                    value = vectors.load(out_of, position)
+                    for row, tap in serves:
+                        sums[row] = vectors.multiply_add(taps[tap], value, sums[row])
+                for place, value in zip(places, sums, strict=True):
+                    vectors.store(value, into, place)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return add
+
+
+def _dot_rows(rows: int) -> Any:
+    """Return the loop that adds up products of ``rows`` rows with nine shifts of another map."""
+
+    @intrinsic
+    def dot(
+        typing: Any, slope: Any, t: Any, source: Any, s: Any, step: Any, dilation: Any, count: Any,
+        totals: Any, w: Any,
+    ) -> Any:  # fmt: skip
+        n = types.intp
+        signature = types.void(slope, n, source, n, n, n, n, totals, n)
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            kinds = signature.args
+            vectors = _Vectors(builder, context.get_data_type(kinds[0].dtype))
+            slopes, maps, into = (_data(context, builder, kinds[n], args[n]) for n in (0, 2, 7))
+            lines = _Rows(builder, rows, args[4], args[5])
+            own, around = lines.begin(args[1]), lines.around(args[3])
+            sums = [cgutils.alloca_once_value(builder, vectors.zero()) for _ in range(9)]
+            span = (_INDEX(0), args[6], _INDEX(vectors.length))
+            with cgutils.for_range_slice(builder, *span, intp=_INDEX) as (x, _):
+                down = [vectors.load(slopes, builder.add(begin, x)) for begin in own]
+                values = [builder.load(place) for place in sums]
+                for position, serves in lines.taps(around, x):
+                    value = vectors.load(maps, position)
+                    for row, tap in serves:
+                        values[tap] = vectors.multiply_add(down[row], value, values[tap])
+                for place, value in zip(sums, values, strict=True):
+                    builder.store(value, place)
+            for tap, place in enumerate(sums):
+                total = vectors.total(builder.load(place))
+                if not isinstance(total.type, ir.DoubleType):
+                    total = builder.fpext(total, ir.DoubleType())
+                goal = builder.gep(into, [builder.add(args[8], _INDEX(tap))])
+                builder.store(builder.fadd(builder.load(goal), total), goal)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return dot
+
+
+def _sweep(loop_of: Callable[[int], Any]) -> Any:
+    """Return a function that runs a loop over all rows of a tile, as many rows at once as it can.
+
+    ``(target, t, source, s, row, height, columns, dilation, values, v)``: two flat buffers and
+    where the tile begins in them; pixels from row to row; rows and columns of the tile, columns
+    in whole vectors; the dilation; nine values and where they begin.
+    """
+    one, two, three, four = (loop_of(rows) for rows in range(1, _MOST_ROWS + 1))
+
+    @njit(nogil=True)
+    def sweep(
+        target: Any, t: Any, source: Any, s: Any, row: Any, height: Any, columns: Any,
+        dilation: Any, values: Any, v: Any,
+    ) -> None:  # fmt: skip
+        step = dilation * row
+        for first in range(min(dilation, height)):
+            y = first
+            while y < height:
+                left = (height - 1 - y) // dilation + 1
+                a, b = t + y * row, s + y * row
+                if left >= 4:
+                    four(target, a, source, b, step, dilation, columns, values, v)
+                elif left == 3:
+                    three(target, a, source, b, step, dilation, columns, values, v)
+                elif left == 2:
+                    two(target, a, source, b, step, dilation, columns, values, v)
+                else:
+                    one(target, a, source, b, step, dilation, columns, values, v)
+                y += 4 * dilation
+
+    return sweep
+
+
+_add_convolution = _sweep(_add_rows)  # adds a 3x3 convolution of a tile, nine weights
+_add_products = _sweep(_dot_rows)  # adds sums of products with the nine shifts, nine float64
+
+
+def _loop(function: Callable[..., None]) -> Callable[..., None]:
+    compiled: Callable[..., None] = njit(nogil=True, cache=True)(function)
+    return compiled
+
+
+@_loop
+def begin(flat: Array, total: int, row: int, tiles: Array, first: int, biases: Array) -> None:
+    """Write the biases into the maps from ``first`` on."""
+    for tile in range(len(tiles)):
+        origin, height, _, columns = tiles[tile]
+        for n in range(len(biases)):
+            for y in range(height):
+                at = (first + n) * total + origin + y * row
+                for x in range(columns):
+                    flat[at + x] = biases[n]
+
+
+@_loop
+def add_maps(
+    flat: Array, total: int, row: int, tiles: Array, source: Array, s0: int, s1: int, t0: int,
+    t1: int, taps: Array, dilations: Array, by_source: bool,
+) -> None:  # fmt: skip
+    """Add the convolutions of maps s0:s1 of ``source`` to maps t0:t1, (sources, targets, 9)."""
+    values = taps.reshape(-1)
+    targets = t1 - t0
+    for tile in range(len(tiles)):
+        origin, height, _, columns = tiles[tile]
+        for s in range(s0, s1):
+            for t in range(t0, t1):
+                dilation = dilations[s - s0] if by_source else dilations[t - t0]
+                _add_convolution(
+                    flat, t * total + origin, source, s * total + origin, row, height, columns,
+                    dilation, values, 9 * ((s - s0) * targets + t - t0),
+                )  # fmt: skip
+
+
+@_loop
+def rectify(flat: Array, total: int, row: int, tiles: Array, first: int, last: int) -> None:
+    """Apply ReLU, and clear what was computed beyond the right edge."""
+    for tile in range(len(tiles)):
+        origin, height, width, columns = tiles[tile]
+        for n in range(first, last):
+            for y in range(height):
+                at = n * total + origin + y * row
+                for x in range(width):
+                    flat[at + x] = max(flat[at + x], 0)
+                for x in range(width, columns):
+                    flat[at + x] = 0
+
+
+@_loop
+def stop_slopes(
+    flat: Array, total: int, row: int, tiles: Array, maps: Array, first: int, last: int
+) -> None:
+    """Clear the slopes where ReLU was zero, margins among them."""
+    for tile in range(len(tiles)):
+        origin, height, _, columns = tiles[tile]
+        for n in range(first, last):
+            for y in range(height):
+                at = n * total + origin + y * row
+                for x in range(columns):
+                    if not maps[at + x] > 0:
+                        flat[at + x] = 0
+
+
+@_loop
+def collect(
+    flat: Array, total: int, row: int, tiles: Array, maps: Array, first: int, last: int,
+    dilations: Array, fans: Array, totals: Array,
+) -> None:  # fmt: skip
+    """Add the gradients of the weights of maps first:last, (sources, targets, 9)."""
+    values = totals.reshape(-1)
+    targets = last - first
+    for tile in range(len(tiles)):
+        origin, height, _, columns = tiles[tile]
+        for s in range(len(totals)):
+            for t in range(first, last):
+                if s < fans[t - first]:
+                    _add_products(
+                        flat, t * total + origin, maps, s * total + origin, row, height, columns,
+                        dilations[t - first], values, 9 * (s * targets + t - first),
+                    )  # fmt: skip

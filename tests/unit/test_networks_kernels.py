@@ -1,0 +1,195 @@
+"""Every kernel computes what one convolution a layer computes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brushfire.networks.kernels import (
+    FlatLayout,
+    GroupedKernel,
+    KernelChoice,
+    Layers,
+    PlainKernel,
+)
+from brushfire.networks.kernels.compiled import CompiledKernel
+from brushfire.networks.msd import MixedScaleDense
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from brushfire.networks.kernels import Kernel
+
+KERNELS = [PlainKernel(), GroupedKernel(), CompiledKernel()]
+EVERY_KERNEL = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def make(channels: int, depth: int, width: int, dilations: tuple[int, ...]) -> MixedScaleDense:
+    torch.manual_seed(0)
+    layers = MixedScaleDense(channels, depth, width, dilations, outputs=2).double()
+    torch.nn.init.normal_(layers.biases, std=0.1)
+    return layers
+
+
+def outcome(layers: MixedScaleDense, x: torch.Tensor) -> list[torch.Tensor]:
+    """Return all maps, and the gradients of a sum of them with fixed weights."""
+    maps = layers(x)
+    weights = torch.linspace(-1, 1, maps.numel(), dtype=torch.float64).view_as(maps).sin()
+    inputs = [x, layers.biases, *layers.weights]
+    return [maps.detach(), *torch.autograd.grad(maps, inputs, weights.to(maps))]
+
+
+def reference(layers: MixedScaleDense, x: torch.Tensor) -> list[torch.Tensor]:
+    maps = layers.plain(x)
+    weights = torch.linspace(-1, 1, maps.numel(), dtype=torch.float64).view_as(maps).sin()
+    inputs = [x, layers.biases, *layers.weights]
+    return [maps.detach(), *torch.autograd.grad(maps, inputs, weights)]
+
+
+@EVERY_KERNEL
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 45), st.integers(1, 35)),
+    depth=st.integers(1, 24),
+    width=st.integers(1, 3),
+    dilations=st.lists(st.integers(1, 12), min_size=1, max_size=5).map(tuple),
+)
+def test_maps_and_gradients_are_those_of_the_plain_form(
+    kernel: Kernel,
+    shape: tuple[int, int, int, int],
+    depth: int,
+    width: int,
+    dilations: tuple[int, ...],
+) -> None:
+    layers = make(shape[1], depth, width, dilations)
+    layers.kernel = kernel
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(outcome(layers, x), reference(layers, x), rtol=1e-11, atol=1e-11)
+
+
+@EVERY_KERNEL
+@pytest.mark.usefixtures("threads")
+def test_many_tiles_on_many_threads_give_the_same(kernel: Kernel) -> None:
+    layers = make(2, 12, 2, (1, 4, 9))
+    layers.kernel = kernel
+    x = torch.randn(2, 2, 97, 530, dtype=torch.float64, requires_grad=True)
+    for mine, theirs in zip(outcome(layers, x), reference(layers, x), strict=True):
+        assert float((mine - theirs).abs().max() / theirs.abs().max()) < 1e-12
+
+
+@EVERY_KERNEL
+def test_single_precision_stays_near_double(kernel: Kernel) -> None:
+    double = make(3, 30, 1, tuple(range(1, 11)))
+    single = make(3, 30, 1, tuple(range(1, 11))).float()
+    single.kernel = kernel
+    x = torch.randn(1, 3, 96, 96, dtype=torch.float64, requires_grad=True)
+    found = outcome(single, x.detach().float().requires_grad_())
+    for mine, theirs in zip(found, reference(double, x), strict=True):
+        assert mine.dtype == torch.float32
+        assert float((mine.double() - theirs).abs().max() / theirs.abs().max()) < 1e-5
+
+
+@EVERY_KERNEL
+def test_margins_stay_zero(kernel: Kernel) -> None:
+    layers = make(1, 7, 2, (1, 3, 5))
+    layers.kernel = kernel
+    buffer, layout = layers.flat_maps(torch.randn(2, 1, 11, 19, dtype=torch.float64))
+    total = float(buffer.detach().abs().sum())
+    assert total == pytest.approx(float(layout.images_of(buffer).detach().abs().sum()))
+    assert not buffer.detach()[:, layout.inside][:, layout.mask(buffer) == 0].any()
+
+
+@EVERY_KERNEL
+def test_the_gradient_of_the_input_is_left_out_where_nobody_asks(kernel: Kernel) -> None:
+    layers = make(2, 3, 1, (1, 2))
+    layers.kernel = kernel
+    layers(torch.randn(1, 2, 8, 8, dtype=torch.float64)).sum().backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in layers.weights)
+
+
+def test_gradients_agree_with_finite_differences() -> None:
+    layers = make(2, 4, 2, (1, 3))
+    layers.kernel = CompiledKernel()
+    x = torch.randn(2, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layers, (x,))
+
+
+def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = make(3, 13, 1, (1, 2, 5))
+    layers.kernel = GroupedKernel()
+    x = torch.randn(2, 3, 40, 33, dtype=torch.float64)
+    whole = layers(x)
+    monkeypatch.setattr("brushfire.networks.kernels.grouped._STRIP_VALUES", 1)
+    torch.testing.assert_close(layers(x), whole, rtol=1e-12, atol=1e-12)
+
+
+@given(
+    images=st.integers(1, 3),
+    height=st.integers(1, 9),
+    width=st.integers(1, 40),
+    margin=st.integers(1, 5),
+)
+@settings(max_examples=50, deadline=None)
+def test_layout_keeps_every_shift_inside(images: int, height: int, width: int, margin: int) -> None:
+    layout = FlatLayout(images, height, width, margin)
+    flat = torch.zeros(1, layout.total)
+    inner = layout.images_of(flat)
+    assert inner.shape == (1, images, height, width)
+    inner.fill_(1)
+    assert flat[0, layout.inside].sum() == images * height * width == flat.sum()
+    assert torch.equal(flat[0, layout.inside], layout.mask(flat))
+    assert max(abs(offset) for offset in layout.offsets(margin)) <= layout.guard
+    assert layout.row >= width + margin
+
+
+class Broken:
+    name = "broken"
+
+    def fill(self, buffer: torch.Tensor, layers: Layers, layout: FlatLayout) -> None:
+        raise RuntimeError("no such instruction")
+
+
+def test_the_compiled_kernel_is_taken_once_it_is_ready() -> None:
+    choice = KernelChoice()
+    name, reason = choice.explain()
+    assert name in ("compiled", "grouped")
+    assert "times as" in reason
+    assert choice.kernel_for(torch.zeros(1)).name == name
+
+
+def test_values_that_cannot_be_compiled_for_are_grouped() -> None:
+    choice = KernelChoice()
+    assert choice.kernel_for(torch.zeros(1, dtype=torch.bfloat16)).name == "grouped"
+    assert choice.kernel_for(torch.zeros(1, device="meta")).name == "grouped"
+
+
+def test_a_kernel_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brushfire.networks.kernels.compiled.CompiledKernel", Broken)
+    name, reason = KernelChoice().explain()
+    assert name == "grouped"
+    assert "no such instruction" in reason
+
+
+def test_without_numba_the_grouped_kernel_is_used_and_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from brushfire.networks.kernels import choice\n"
+        "print(*choice.explain())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("grouped")
+    assert "napari-brushfire[fast]" in done.stdout
