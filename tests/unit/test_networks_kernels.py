@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,9 +26,14 @@ from brushfire.networks.msd import MixedScaleDense
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brushfire.networks.kernels import Kernel
+    from brushfire.networks.kernels import Border, Kernel
 
 KERNELS = [PlainKernel(), GroupedKernel(), CompiledKernel()]
+BORDERS: st.SearchStrategy[Border] = st.sampled_from(["zero", "reflect"])
+SIZES = st.one_of(
+    st.tuples(st.integers(1, 45), st.integers(1, 35)),
+    st.tuples(st.integers(1, 7), st.integers(1, 12), st.integers(1, 19)),
+)
 EVERY_KERNEL = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
 
 
@@ -38,9 +45,18 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def make(channels: int, depth: int, width: int, dilations: tuple[int, ...]) -> MixedScaleDense:
+def make(
+    channels: int,
+    depth: int,
+    width: int,
+    dilations: tuple[int, ...],
+    axes: Literal[2, 3] = 2,
+    border: Border = "zero",
+) -> MixedScaleDense:
     torch.manual_seed(0)
-    layers = MixedScaleDense(channels, depth, width, dilations, outputs=2).double()
+    layers = MixedScaleDense(
+        channels, depth, width, dilations, outputs=2, axes=axes, border=border
+    ).double()
     torch.nn.init.normal_(layers.biases, std=0.1)
     return layers
 
@@ -61,23 +77,30 @@ def reference(layers: MixedScaleDense, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 @EVERY_KERNEL
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
-    shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 45), st.integers(1, 35)),
+    images=st.integers(1, 3),
+    channels=st.integers(1, 3),
+    size=SIZES,
     depth=st.integers(1, 24),
     width=st.integers(1, 3),
     dilations=st.lists(st.integers(1, 12), min_size=1, max_size=5).map(tuple),
+    border=BORDERS,
 )
 def test_maps_and_gradients_are_those_of_the_plain_form(
     kernel: Kernel,
-    shape: tuple[int, int, int, int],
+    images: int,
+    channels: int,
+    size: tuple[int, ...],
     depth: int,
     width: int,
     dilations: tuple[int, ...],
+    border: Border,
 ) -> None:
-    layers = make(shape[1], depth, width, dilations)
+    axes: Literal[2, 3] = 2 if len(size) == 2 else 3
+    layers = make(channels, depth if axes == 2 else min(depth, 4), width, dilations, axes, border)
     layers.kernel = kernel
-    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(images, channels, *size, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(outcome(layers, x), reference(layers, x), rtol=1e-11, atol=1e-11)
 
 
@@ -101,6 +124,17 @@ def test_single_precision_stays_near_double(kernel: Kernel) -> None:
     for mine, theirs in zip(found, reference(double, x), strict=True):
         assert mine.dtype == torch.float32
         assert float((mine.double() - theirs).abs().max() / theirs.abs().max()) < 1e-5
+
+
+@EVERY_KERNEL
+@pytest.mark.parametrize("size", [(90, 41), (9, 40, 33)])
+@pytest.mark.usefixtures("threads")
+def test_mirrored_margins_on_many_threads(kernel: Kernel, size: tuple[int, ...]) -> None:
+    layers = make(2, 5, 2, (1, 4, 9), 2 if len(size) == 2 else 3, "reflect")
+    layers.kernel = kernel
+    x = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
+    for mine, theirs in zip(outcome(layers, x), reference(layers, x), strict=True):
+        assert float((mine - theirs).abs().max() / theirs.abs().max()) < 1e-12
 
 
 @EVERY_KERNEL
@@ -137,23 +171,43 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(layers(x), whole, rtol=1e-12, atol=1e-12)
 
 
-@given(
-    images=st.integers(1, 3),
-    height=st.integers(1, 9),
-    width=st.integers(1, 40),
-    margin=st.integers(1, 5),
-)
+@given(images=st.integers(1, 3), size=SIZES, margin=st.integers(1, 5), border=BORDERS)
 @settings(max_examples=50, deadline=None)
-def test_layout_keeps_every_shift_inside(images: int, height: int, width: int, margin: int) -> None:
-    layout = FlatLayout(images, height, width, margin)
+def test_layout_keeps_every_shift_inside(
+    images: int, size: tuple[int, ...], margin: int, border: Border
+) -> None:
+    layout = FlatLayout(images, size, margin, border)
     flat = torch.zeros(1, layout.total)
     inner = layout.images_of(flat)
-    assert inner.shape == (1, images, height, width)
+    assert inner.shape == (1, images, *size)
     inner.fill_(1)
-    assert flat[0, layout.inside].sum() == images * height * width == flat.sum()
+    assert flat[0, layout.inside].sum() == inner.numel() == flat.sum()
     assert torch.equal(flat[0, layout.inside], layout.mask(flat))
     assert max(abs(offset) for offset in layout.offsets(margin)) <= layout.guard
-    assert layout.row >= width + margin
+    assert layout.row >= size[-1] + margin
+
+
+@given(images=st.integers(1, 2), size=SIZES, margin=st.integers(1, 9), border=BORDERS)
+@settings(max_examples=50, deadline=None)
+def test_every_shift_meets_what_the_border_says(
+    images: int, size: tuple[int, ...], margin: int, border: Border
+) -> None:
+    layout = FlatLayout(images, size, margin, border)
+    flat = torch.zeros(1, layout.total)
+    inner = layout.images_of(flat)
+    inner.copy_(1 + torch.arange(inner.numel()).view_as(inner))
+    layout.fill_margins(flat)
+    place = flat.as_strided(inner.shape, inner.stride(), inner.storage_offset())
+    padding = [(0, 0), (0, 0), *[(margin, margin)] * len(size)]
+    how = {"mode": "reflect"} if border == "reflect" else {"mode": "constant"}
+    wide = np.pad(inner.numpy(), padding, **how)
+    for offset, shift in zip(
+        layout.offsets(margin), product((-1, 0, 1), repeat=len(size)), strict=True
+    ):
+        moved = flat.as_strided(inner.shape, inner.stride(), place.storage_offset() + offset)
+        begin = [margin + by * margin for by in shift]
+        there = tuple(slice(at, at + count) for at, count in zip(begin, size, strict=True))
+        np.testing.assert_array_equal(moved.numpy(), wide[(..., *there)])
 
 
 class Broken:

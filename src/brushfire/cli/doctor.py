@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "tensorstore", "zarr", "yaozarrs", "tifffile",
-    "imagecodecs", "safetensors", "numba", "psygnal", "napari", "vispy", "qtpy", "superqt", "pyqtgraph",
+    "imagecodecs", "safetensors", "numba", "psygnal", "napari", "vispy", "qtpy", "superqt",
+    "pyqtgraph",
 )  # fmt: skip
 _BINDINGS = {
     "pyside6": ("PySide6", "PySide6-Essentials"),

@@ -7,7 +7,7 @@ earlier maps, then ReLU. How that is computed is up to `brushfire.networks.kerne
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from brushfire.networks.kernels import FlatLayout, Kernel, Layers, choice, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from brushfire.networks.kernels import Border
 
 
 class _MixedScaleDense(torch.autograd.Function):
@@ -34,6 +36,7 @@ class _MixedScaleDense(torch.autograd.Function):
         layers = Layers(x.shape[1], dilations, weights, biases)
         buffer = x.new_zeros(layers.row(layers.depth), layout.total)
         layout.images_of(buffer[: layers.channels]).copy_(x.transpose(0, 1))
+        layout.fill_margins(buffer[: layers.channels])
         kernel.fill(buffer, layers, layout)
         ctx.kernel, ctx.layout, ctx.dilations = kernel, layout, dilations
         ctx.channels = layers.channels
@@ -68,6 +71,11 @@ class MixedScaleDense(nn.Module):
         Cycled through by the layers.
     outputs : int
         Outputs of the 1x1 layer that will follow; it enters the spread of the first weights.
+    axes : int
+        2 for 3x3 convolutions in (y, x), 3 for 3x3x3 ones in (z, y, x).
+    border : str
+        What layers see beyond the edges of an image: "zero", or "reflect" for the image mirrored
+        at its outermost pixels.
 
     Attributes
     ----------
@@ -76,17 +84,28 @@ class MixedScaleDense(nn.Module):
     """
 
     def __init__(
-        self, channels: int, depth: int, width: int, dilations: Sequence[int], outputs: int
+        self,
+        channels: int,
+        depth: int,
+        width: int,
+        dilations: Sequence[int],
+        outputs: int,
+        *,
+        axes: Literal[2, 3] = 2,
+        border: Border = "zero",
     ) -> None:
         super().__init__()
         self.kernel: Kernel | None = None
         self.channels = channels
         self.width = width
+        self.border: Border = border
         self.dilations = tuple(dilations[layer % len(dilations)] for layer in range(depth))
         self.maps = channels + depth * width
-        spread = math.sqrt(2 / (9 * (channels + width * (depth - 1)) + outputs))
+        taps = 3**axes
+        spread = math.sqrt(2 / (taps * (channels + width * (depth - 1)) + outputs))
         self.weights = nn.ParameterList(
-            torch.randn(width, channels + layer * width, 3, 3) * spread for layer in range(depth)
+            torch.randn(width, channels + layer * width, *[3] * axes) * spread
+            for layer in range(depth)
         )
         self.biases = nn.Parameter(torch.zeros(depth * width))
 
@@ -96,19 +115,19 @@ class MixedScaleDense(nn.Module):
         Parameters
         ----------
         x : Tensor
-            (images, channels, height, width).
+            (images, channels, y, x) or (images, channels, z, y, x).
         """
-        images, _, height, width = x.shape
-        layout = FlatLayout(images, height, width, max(self.dilations))
+        images, _, *size = x.shape
+        layout = FlatLayout(images, tuple(size), max(self.dilations), self.border)
         kernel = choice.kernel_for(x) if self.kernel is None else self.kernel
         run = cast("Callable[..., Tensor]", _MixedScaleDense.apply)
         return run(x, kernel, layout, self.dilations, self.biases, *self.weights), layout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return input and maps, (images, maps, height, width)."""
+        """Return input and maps, (images, maps, ...)."""
         buffer, layout = self.flat_maps(x)
         return layout.images_of(buffer).transpose(0, 1)
 
     def plain(self, x: Tensor) -> Tensor:
         """Return what `forward` returns, by one convolution a layer."""
-        return plain_maps(x, list(self.weights), self.biases, self.dilations)
+        return plain_maps(x, list(self.weights), self.biases, self.dilations, self.border)

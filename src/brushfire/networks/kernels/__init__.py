@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from brushfire.networks.kernels.choice import KernelChoice
 from brushfire.networks.kernels.grouped import GroupedKernel
-from brushfire.networks.kernels.layout import FlatLayout
+from brushfire.networks.kernels.layout import Border, FlatLayout
 from brushfire.networks.kernels.plain import PlainKernel, plain_maps
 from brushfire.networks.kernels.protocol import Gradients, Kernel, Layers
 
 __all__ = [
+    "Border",
     "FlatLayout",
     "Gradients",
     "GroupedKernel",

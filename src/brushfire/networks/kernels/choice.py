@@ -84,7 +84,7 @@ def _best_times(*kernels: Kernel) -> list[float]:
     dilations = [1 + layer % 10 for layer in range(_DEPTH)]
     weights = [torch.randn(1, 1 + n, 3, 3, generator=generator) / 10 for n in range(_DEPTH)]
     layers = Layers(1, dilations, weights, torch.zeros(_DEPTH))
-    layout = FlatLayout(1, _SIDE, _SIDE, max(dilations))
+    layout = FlatLayout(1, (_SIDE, _SIDE), max(dilations))
     times: list[list[float]] = [[] for _ in kernels]
     for trial in range(_TRIALS + 1):
         for kernel, mine in zip(kernels, times, strict=True):

@@ -247,20 +247,27 @@ def begin(flat: Array, total: int, row: int, tiles: Array, first: int, biases: A
 @_loop
 def add_maps(
     flat: Array, total: int, row: int, tiles: Array, source: Array, s0: int, s1: int, t0: int,
-    t1: int, taps: Array, dilations: Array, by_source: bool,
+    t1: int, taps: Array, dilations: Array, shifts: Array, by_source: bool,
 ) -> None:  # fmt: skip
-    """Add the convolutions of maps s0:s1 of ``source`` to maps t0:t1, (sources, targets, 9)."""
+    """Add the convolutions of maps s0:s1 of ``source`` to maps t0:t1.
+
+    ``taps`` is (sources, targets, 9 for each of the ``shifts`` to neighbouring planes), and
+    ``dilations`` one for each source or target.
+    """
     values = taps.reshape(-1)
-    targets = t1 - t0
+    targets, planes = t1 - t0, len(shifts)
     for tile in range(len(tiles)):
         origin, height, _, columns = tiles[tile]
         for s in range(s0, s1):
             for t in range(t0, t1):
                 dilation = dilations[s - s0] if by_source else dilations[t - t0]
-                _add_convolution(
-                    flat, t * total + origin, source, s * total + origin, row, height, columns,
-                    dilation, values, 9 * ((s - s0) * targets + t - t0),
-                )  # fmt: skip
+                first = ((s - s0) * targets + t - t0) * planes
+                for plane in range(planes):
+                    at = s * total + origin + shifts[plane] * dilation
+                    _add_convolution(
+                        flat, t * total + origin, source, at, row, height, columns, dilation,
+                        values, 9 * (first + plane),
+                    )  # fmt: skip
 
 
 @_loop
@@ -295,17 +302,22 @@ def stop_slopes(
 @_loop
 def collect(
     flat: Array, total: int, row: int, tiles: Array, maps: Array, first: int, last: int,
-    dilations: Array, fans: Array, totals: Array,
+    dilations: Array, fans: Array, shifts: Array, totals: Array,
 ) -> None:  # fmt: skip
-    """Add the gradients of the weights of maps first:last, (sources, targets, 9)."""
+    """Add the gradients of the weights of maps first:last, laid out as ``taps`` of `add_maps`.
+
+    Each of those maps has its own ``dilations`` and is made of as many ``fans`` first maps.
+    """
     values = totals.reshape(-1)
-    targets = last - first
+    targets, planes = last - first, len(shifts)
     for tile in range(len(tiles)):
         origin, height, _, columns = tiles[tile]
         for s in range(len(totals)):
-            for t in range(first, last):
-                if s < fans[t - first]:
-                    _add_products(
-                        flat, t * total + origin, maps, s * total + origin, row, height, columns,
-                        dilations[t - first], values, 9 * (s * targets + t - first),
-                    )  # fmt: skip
+            for t in range(targets):
+                if s < fans[t]:
+                    for plane in range(planes):
+                        at = s * total + origin + shifts[plane] * dilations[t]
+                        _add_products(
+                            flat, (first + t) * total + origin, maps, at, row, height, columns,
+                            dilations[t], values, 9 * ((s * targets + t) * planes + plane),
+                        )  # fmt: skip

@@ -4,45 +4,63 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from brushfire.networks.kernels.layout import mirrored
 from brushfire.networks.kernels.protocol import Gradients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brushfire.networks.kernels.layout import FlatLayout
+    from brushfire.networks.kernels.layout import Border, FlatLayout
     from brushfire.networks.kernels.protocol import Layers
 
 
 def plain_maps(
-    x: Tensor, weights: Sequence[Tensor], biases: Tensor, dilations: Sequence[int]
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Tensor,
+    dilations: Sequence[int],
+    border: Border = "zero",
 ) -> Tensor:
     """Return all maps by one convolution a layer.
 
     Parameters
     ----------
     x : Tensor
-        Input, (images, channels, height, width).
+        Input, (images, channels, y, x) or (images, channels, z, y, x).
     weights : sequence of Tensor
-        One (width, channels + layer * width, 3, 3) for each layer.
+        One (width, channels + layer * width, 3, 3) for each layer, or one 3 more.
     biases : Tensor
         (layers * width,).
     dilations : sequence of int
         One for each layer.
+    border : str
+        What lies beyond the edges: "zero" or "reflect".
 
     Returns
     -------
     Tensor
-        (images, channels + layers * width, height, width), the input first.
+        (images, channels + layers * width, ...), the input first.
     """
     width = weights[0].shape[0]
+    convolve = functional.conv2d if x.ndim == 4 else functional.conv3d
     for layer, (weight, dilation) in enumerate(zip(weights, dilations, strict=True)):
         bias = biases[layer * width : (layer + 1) * width]
-        maps = functional.conv2d(x, weight, bias, padding=dilation, dilation=dilation)
+        wide, margin = (x, dilation) if border == "zero" else (_mirrored(x, dilation), 0)
+        maps = convolve(wide, weight, bias, padding=margin, dilation=dilation)
         x = torch.cat((x, functional.relu(maps)), 1)
+    return x
+
+
+def _mirrored(x: Tensor, margin: int) -> Tensor:
+    """Return the images with a margin that mirrors them."""
+    for axis in range(2, x.ndim):
+        places = mirrored(np.arange(-margin, x.shape[axis] + margin), x.shape[axis])
+        x = x.index_select(axis, torch.from_numpy(places).to(x.device))
     return x
 
 
@@ -55,8 +73,9 @@ class PlainKernel:
         """Compute all maps into the buffer."""
         x = layout.images_of(buffer[: layers.channels]).transpose(0, 1)
         with torch.no_grad():
-            maps = plain_maps(x, layers.weights, layers.biases, layers.dilations)
+            maps = plain_maps(x, layers.weights, layers.biases, layers.dilations, layout.border)
         layout.images_of(buffer).copy_(maps.transpose(0, 1))
+        layout.fill_margins(buffer)
 
     def gradients(
         self, buffer: Tensor, slope: Tensor, layers: Layers, layout: FlatLayout, *, input_too: bool
@@ -66,7 +85,7 @@ class PlainKernel:
         weights = [weight.detach().requires_grad_() for weight in layers.weights]
         biases = layers.biases.detach().requires_grad_()
         with torch.enable_grad():
-            maps = plain_maps(x, weights, biases, layers.dilations)
+            maps = plain_maps(x, weights, biases, layers.dilations, layout.border)
         towards = layout.images_of(slope).transpose(0, 1)
         into_x, into_biases, *into_weights = torch.autograd.grad(
             maps, [x, biases, *weights], towards

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from brushfire.networks.kernels.layout import FlatLayout
 
-BLOCK = 10
-"""Layers that share a pass over the maps before them; more adds nothing."""
-
 
 @dataclass(frozen=True, eq=False)
 class Layers:
@@ -27,7 +24,7 @@ class Layers:
     dilations : sequence of int
         Of each layer.
     weights : sequence of Tensor
-        Of each layer, (width, channels + layer * width, 3, 3).
+        Of each layer, (width, channels + layer * width, 3, 3), or one 3 more.
     biases : Tensor
         (layers * width,).
     """
@@ -51,9 +48,9 @@ class Layers:
         """Return which row of the buffer holds the first map of a layer."""
         return self.channels + layer * self.width
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """Return the first and one past the last layer of each block."""
-        return [(first, min(first + BLOCK, self.depth)) for first in range(0, self.depth, BLOCK)]
+    def blocks(self, size: int) -> list[tuple[int, int]]:
+        """Return the first and one past the last layer of each block of at most ``size``."""
+        return [(first, min(first + size, self.depth)) for first in range(0, self.depth, size)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +75,8 @@ class Kernel(Protocol):
         Parameters
         ----------
         buffer : Tensor
-            (channels + depth * width, layout.total), zero but for the input in its first rows.
-            The margins are zero afterwards, too.
+            (channels + depth * width, layout.total), zero but for the input in its first rows,
+            margins filled. All margins are filled afterwards.
         layers : Layers
             What is computed.
         layout : FlatLayout
@@ -97,9 +94,9 @@ class Kernel(Protocol):
         buffer : Tensor
             As `fill` left it.
         slope : Tensor
-            The gradient with respect to the buffer, same shape, zero in the margins; used up. Its
-            first rows hold the gradient of the input afterwards, if ``input_too``, and anything
-            in the margins.
+            The gradient with respect to the pixels in the buffer, same shape, zero in the margins;
+            used up. Its first rows hold the gradient of the input afterwards, if ``input_too``,
+            and anything in the margins.
         layers, layout
             As in `fill`.
         input_too : bool
