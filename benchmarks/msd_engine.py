@@ -1,27 +1,112 @@
-"""MS-D by matrix products against one convolution a layer: inference and a training step."""
+"""MS-D's kernels beside the plain form and U-Nets: speed, memory, and what it costs by size.
+
+Correctness first: each kernel's maps and gradients against the plain form in float64. Then medians
+of interleaved runs on one thread, as ratios to one convolution a layer (what peers do) and as a
+share of the rate of this machine's matrix products. Peers are measured where they are installed.
+"""
 
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-import torch
+from reporting import note, parser, peak_rss_mb, report, rss_mb
+
+import torch  # isort: skip  # after reporting, which sets what torch reads when it is loaded
+from torch import nn
+from torch.nn import functional
 
 from brushfire.networks import NetworkSettings, SegmentationModel
+from brushfire.networks.kernels import GroupedKernel, PlainKernel
 from brushfire.networks.msd import MixedScaleDense
-from reporting import note, parser, report
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
+
+    from brushfire.networks.kernels import Kernel
 
 TILE, HALO = 256, 48
 GOALS = {
     "tile_ms": "<= 200",
-    "inference_depth_100_ratio": ">= 4",
-    "training_depth_100_ratio": ">= 6",
+    "error_float64": "< 1e-12",
+    "error_float32": "< 3e-6",
+    "inference_d100_512_grouped": ">= 22",
+    "inference_d100_512_compiled": ">= 30",
+    "inference_d30_512_grouped": ">= 5",
+    "inference_d30_512_compiled": ">= 10",
+    "inference_d20w4_256_best": ">= 4",
+    "training_d100_256_best": ">= 30",
+    "training_d30_128_best": ">= 5",
+    "training_d30_256_best": ">= 12",
+    "training_d20w4_256_best": ">= 4",
+    "memory_training_d100_best": "<= 420",
+    "unet_over_ours_d100_512": ">= 1",
 }
+INFERENCE = [(30, 1, 256), (30, 1, 512), (100, 1, 256), (100, 1, 512), (20, 4, 256)]
+TRAINING = [(30, 1, 128), (30, 1, 256), (100, 1, 128), (100, 1, 256), (20, 4, 256)]
+LARGE = [(30, 1, 1024), (100, 1, 1024), (200, 1, 512), (100, 1, 2560)]
+
+
+class UNet(nn.Module):
+    """The usual 2D U-Net: four levels, two 3x3 convolutions each, 1.9 million weights."""
+
+    def __init__(self, outputs: int = 2, first: int = 32) -> None:
+        super().__init__()
+        widths = [first * 2**level for level in range(4)]
+        self.down = nn.ModuleList(
+            self._twice(a, b) for a, b in zip([1, *widths], widths, strict=False)
+        )
+        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, 2) for a, b in pairs)
+        self.merge = nn.ModuleList(self._twice(2 * b, b) for _, b in pairs)
+        self.head = nn.Conv2d(first, outputs, 1)
+
+    @staticmethod
+    def _twice(a: int, b: int) -> nn.Sequential:
+        first, second = nn.Conv2d(a, b, 3, padding=1), nn.Conv2d(b, b, 3, padding=1)
+        return nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = []
+        for level, block in enumerate(self.down):
+            x = block(functional.max_pool2d(x, 2) if level else x)
+            kept.append(x)
+        for up, merge, skip in zip(self.up, self.merge, kept[-2::-1], strict=True):
+            x = merge(torch.cat((up(x), skip), 1))
+        return self.head(x)
+
+
+def peers() -> dict[str, Callable[[], nn.Module]]:
+    """Return how to make each U-Net that is at hand."""
+    found: dict[str, Callable[[], nn.Module]] = {"unet": UNet}
+    with suppress(ImportError):
+        basic = import_module("monai.networks.nets").BasicUNet
+        found["monai"] = lambda: basic(spatial_dims=2, in_channels=1, out_channels=2)
+    return found
+
+
+def dlsia(depth: int) -> nn.Module | None:
+    """Return dlsia's network of that depth, or None where it is not installed."""
+    try:
+        network = import_module("dlsia.core.networks.msdnet").MixedScaleDenseNetwork
+    except ImportError:
+        return None
+    return network(1, 2, num_layers=depth, max_dilation=10, activation=nn.ReLU())
+
+
+def kernels() -> list[Kernel]:
+    """Return the fast kernels that are at hand."""
+    found: list[Kernel] = [GroupedKernel()]
+    with suppress(ImportError):
+        found.append(import_module("brushfire.networks.kernels.compiled").CompiledKernel())
+    return found
 
 
 def interleaved(repeats: int, *acts: Callable[[], object]) -> list[float]:
@@ -37,40 +122,176 @@ def interleaved(repeats: int, *acts: Callable[[], object]) -> list[float]:
     return [statistics.median(mine) for mine in times]
 
 
-def infer(layers: MixedScaleDense, x: torch.Tensor, *, plain: bool) -> None:
-    with torch.no_grad():
-        layers.plain(x) if plain else layers.flat_maps(x)
-
-
-def learn(layers: MixedScaleDense, x: torch.Tensor, *, plain: bool) -> None:
+def run(layers: MixedScaleDense, kernel: Kernel | None, x: torch.Tensor, *, learn: bool) -> None:
+    """Compute all maps, and their gradients, by a kernel or by the plain form."""
+    layers.kernel = kernel
+    if not learn:
+        with torch.no_grad():
+            layers.flat_maps(x) if kernel else layers.plain(x)
+        return
     layers.zero_grad()
-    maps = layers.plain(x) if plain else layers.flat_maps(x)[0]
+    maps = layers.flat_maps(x)[0] if kernel else layers.plain(x)
     torch.autograd.backward(maps.square().mean())
 
 
-def main() -> None:
-    args = parser(__doc__ or "").parse_args()
-    torch.set_num_threads(1)
+def run_network(network: nn.Module, x: torch.Tensor, *, learn: bool) -> None:
+    if learn:
+        network.zero_grad()
+        torch.autograd.backward(network(x).square().mean())
+    else:
+        with torch.no_grad():
+            network(x)
+
+
+def network_of(depth: int, width: int, channels: int = 1) -> MixedScaleDense:
     torch.manual_seed(0)
-    repeats = 3 if args.quick else 7
-    cases = [("depth_30", 30, 1, 256, 128), ("depth_30_features", 30, 21, 256, 192)]
-    cases.append(("depth_100", 100, 1, 128 if args.quick else 256, 64 if args.quick else 128))
-    figures: dict[str, float] = {}
-    for name, depth, channels, wide, narrow in cases:
-        layers = MixedScaleDense(channels, depth, 1, range(1, 11), outputs=2)
-        for what, act, side in (("inference", infer, wide), ("training", learn, narrow)):
-            x = torch.randn(1, channels, side, side)
-            fast, plain = interleaved(
-                repeats, partial(act, layers, x, plain=False), partial(act, layers, x, plain=True)
-            )
-            figures[f"{what}_{name}_ms"] = fast
-            figures[f"{what}_{name}_ratio"] = plain / fast
-            note(args, f"{what:9} {name:18} {side:4} px  {fast:7.1f} ms, plain {plain:8.1f} ms")
+    return MixedScaleDense(channels, depth, width, range(1, 11), outputs=2)
+
+
+def operations(depth: int, width: int, side: int, *, learn: bool) -> float:
+    """Return the floating-point operations of all convolutions."""
+    pairs = sum((1 + layer * width) * width for layer in range(depth))
+    return pairs * 18 * side**2 * (3 if learn else 1)
+
+
+def worst_error(dtype: torch.dtype) -> float:
+    """Return the largest relative error of maps and gradients, of all kernels."""
+    worst = 0.0
+    for depth, width, side in ((30, 1, 96), (100, 1, 64), (12, 4, 70)):
+        exact, layers = network_of(depth, width).double(), network_of(depth, width).to(dtype)
+        x = torch.randn(1, 1, side, side, dtype=torch.float64)
+        expected = outcome(exact, PlainKernel(), x)
+        for kernel in kernels():
+            found = outcome(layers, kernel, x.to(dtype))
+            errors = [
+                float((a.double() - b).norm() / b.norm())
+                for a, b in zip(found, expected, strict=True)
+            ]
+            worst = max(worst, *errors)
+    return worst
+
+
+def outcome(layers: MixedScaleDense, kernel: Kernel, x: torch.Tensor) -> list[torch.Tensor]:
+    layers.kernel = kernel
+    maps = layers(x)
+    gradients = torch.autograd.grad(maps.square().mean(), [layers.biases, *layers.weights])
+    return [maps.detach(), torch.cat([gradient.flatten() for gradient in gradients])]
+
+
+def matrix_rate() -> float:
+    """Return the gigaflops of this machine's matrix products on one thread."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    return 2 * 1024**3 / interleaved(7, partial(torch.mm, a, b))[0] / 1e6
+
+
+def compare(args: Namespace, figures: dict[str, float], rate: float, *, learn: bool) -> None:
+    """Time each case and note the ratios to the plain form."""
+    what = "training" if learn else "inference"
+    for depth, width, side in TRAINING if learn else INFERENCE:
+        if args.quick and depth * side > 30 * 256:
+            continue
+        layers, x = network_of(depth, width), torch.randn(1, 1, side, side)
+        acts = [partial(run, layers, kernel, x, learn=learn) for kernel in (*kernels(), None)]
+        slow = depth * side >= 100 * 256
+        *ours, plain = interleaved(3 if slow or args.quick else 7, *acts)
+        case = f"{what}_d{depth}{f'w{width}' if width > 1 else ''}_{side}"
+        speed = operations(depth, width, side, learn=learn) / min(ours) / 1e6
+        told = []
+        for kernel, taken in zip(kernels(), ours, strict=True):
+            figures[f"{case}_{kernel.name}"] = plain / taken
+            told.append(f"{kernel.name} {taken:.1f} ms ({plain / taken:.1f}x)")
+        figures[f"{case}_best"] = plain / min(ours)
+        figures[f"{case}_ms"] = min(ours)
+        told.append(f"plain {plain:.0f} ms; {speed:.0f} GF/s, {speed / rate:.0%} of sgemm")
+        note(args, f"{case:24} " + ", ".join(told))
+
+
+def compare_peers(args: Namespace, figures: dict[str, float]) -> None:
+    """Time the best kernel at depth 100 beside U-Nets."""
+    best = kernels()[-1]
+    for learn, side in ((False, 512), (True, 256)):
+        layers, x = network_of(100, 1), torch.randn(1, 1, side, side)
+        made = {name: make() for name, make in peers().items()}
+        other = dlsia(30)
+        if other is not None:
+            made["dlsia depth 30"] = other
+        acts = [partial(run_network, network, x, learn=learn) for network in made.values()]
+        ours, *theirs = interleaved(3, partial(run, layers, best, x, learn=learn), *acts)
+        what = "training" if learn else "inference"
+        told = [f"{name} {taken:.0f} ms" for name, taken in zip(made, theirs, strict=True)]
+        note(args, f"{what} {side} px: MS-D depth 100 {ours:.0f} ms, " + ", ".join(told))
+        figures[f"unet_over_ours_d100_{side}"] = theirs[0] / ours
+
+
+def grow(args: Namespace, figures: dict[str, float]) -> None:
+    """Time larger images with the best kernel: the cost of a pixel stays the same."""
+    best = kernels()[-1]
+    sides = [256, 512, 1024] if args.quick else [256, 512, 1024, 2560]
+    layers = network_of(30, 1)
+    acts = [partial(run, layers, best, torch.randn(1, 1, s, s), learn=False) for s in sides]
+    costs = [ms / s**2 for ms, s in zip(interleaved(3, *acts), sides, strict=True)]
+    told = ", ".join(f"{s} px {cost * 1e6:.0f}" for s, cost in zip(sides, costs, strict=True))
+    note(args, f"nanoseconds a pixel, depth 30: {told}")
+    figures["pixel_cost_spread"] = max(costs) / min(costs)
+    if not args.quick:
+        for depth, width, side in LARGE:
+            layers, x = network_of(depth, width), torch.randn(1, 1, side, side)
+            (taken,) = interleaved(2, partial(run, layers, best, x, learn=False))
+            figures[f"inference_d{depth}_{side}_ms"] = taken
+            note(args, f"inference depth {depth}, {side} px: {taken:.0f} ms")
+
+
+def memory_of(name: str, depth: int, side: int, *, learn: bool) -> float:
+    """Return the floats a pixel that one run of a kernel takes, in a process of its own."""
+    mode = "learn" if learn else "infer"
+    command = [sys.executable, __file__, "--memory", name, str(depth), str(side), mode]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def print_memory(name: str, depth: int, side: int, mode: str) -> None:
+    """Run a kernel once and print how many floats a pixel were resident more than before."""
+    kernel = next((kernel for kernel in kernels() if kernel.name == name), None)
+    layers, small = network_of(depth, 1), torch.randn(1, 1, 64, 64)
+    run(layers, kernel, small, learn=mode == "learn")
+    before, x = rss_mb(), torch.randn(1, 1, side, side)
+    run(layers, kernel, x, learn=mode == "learn")
+    print((peak_rss_mb() - before) * 1e6 / 4 / side**2)
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--memory", nargs=4, metavar=("KERNEL", "DEPTH", "SIDE", "MODE"))
+    args = options.parse_args()
+    torch.set_num_threads(1)
+    if args.memory:
+        name, depth, side, mode = args.memory
+        print_memory(name, int(depth), int(side), mode)
+        return
+    figures = {
+        "error_float64": worst_error(torch.float64),
+        "error_float32": worst_error(torch.float32),
+    }
+    note(args, "relative errors: {error_float64:.1e}, {error_float32:.1e}".format(**figures))
+    rate = figures["matrix_gflops"] = matrix_rate()
+    note(args, f"matrix products: {rate:.0f} GF/s")
+    compare(args, figures, rate, learn=False)
+    compare(args, figures, rate, learn=True)
+    compare_peers(args, figures)
+    grow(args, figures)
+    side = 512 if args.quick else 1024
+    for what, learn in (("inference", False), ("training", True)):
+        for kernel in kernels():
+            floats = memory_of(kernel.name, 100, side, learn=learn)
+            figures[f"memory_{what}_d100_{kernel.name}"] = floats
+            note(args, f"memory of {what}, depth 100, {kernel.name}: {floats:.0f} floats a pixel")
+        figures[f"memory_{what}_d100_best"] = floats
     model = SegmentationModel(NetworkSettings(), 1, (1, 2))
+    model.layers.kernel = kernels()[-1]
     block = torch.randn(1, 1, TILE + 2 * HALO, TILE + 2 * HALO).numpy()
-    (figures["tile_ms"],) = interleaved(repeats, lambda: model.probabilities(block))
+    (figures["tile_ms"],) = interleaved(7, lambda: model.probabilities(block))
     note(args, f"a tile of {TILE} with a halo of {HALO}: {figures['tile_ms']:.1f} ms")
-    report("msd_engine", figures, GOALS)
+    report("msd_engine", figures, {key: goal for key, goal in GOALS.items() if key in figures})
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ from brushfire.networks.kernels.layout import ALIGNMENT
 from brushfire.networks.kernels.protocol import Gradients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from brushfire.networks.kernels.layout import FlatLayout
     from brushfire.networks.kernels.protocol import Layers
 
 Array = np.ndarray[Any, Any]
 
-_BLOCK = 20  # layers that share a pass over the maps before them
+_BLOCK = 20  # maps that are made in one pass over those before them
 _TILE_ROWS = 40  # four rows of the usual largest dilation: as many as are worked on at once
 _TILE_COLUMNS = 512
 _MOST_THREADS = 256
@@ -43,84 +43,154 @@ class CompiledKernel:
 
     def fill(self, buffer: Tensor, layers: Layers, layout: FlatLayout) -> None:
         """Compute all maps into the buffer."""
-        flat, width = _flat(buffer), layers.width
-        place = _Place(flat, layout, _tiles(layout))
-        biases, shifts = layers.biases.detach().numpy(), _shifts(layout)
-        for first, last in layers.blocks(_BLOCK):
-            known, end = layers.row(first), layers.row(last)
-            dilations = np.repeat(layers.dilations[first:last], width)
-            taps = _taps(layers.weights[first:last], 0, known)
-            place.run(loops.begin, (known, biases[first * width : last * width]))
-            place.run(loops.add_maps, (flat, 0, known, known, end, taps, dilations, shifts, False))
-            for layer in range(first, last):
-                row = layers.row(layer)
-                own = (row, row + width)
+        weights, width = _Weights(layers), layers.width
+        place = _Place(buffer, layout)
+        biases = layers.biases.detach().numpy()
+        for first, last in weights.blocks:
+            known, stop = layers.row(first), layers.row(last)
+            taps = weights.into(first, last)
+            add = partial(place.run, loops.add_maps, place.flat, taps, 0, known)
+            order = (weights.dilations, place.shifts, False)
+            place.run(loops.begin, known, biases[first * width : last * width])
+            add(0, known, known, stop, *order)
+            for row in range(known, stop, width):
                 if row > known:
-                    taps = _taps(layers.weights[layer : layer + 1], known, row)
-                    dilations = np.repeat(layers.dilations[layer : layer + 1], width)
-                    args = (flat, known, row, *own, taps, dilations, shifts, False)
-                    place.run(loops.add_maps, args)
-                place.run(loops.rectify, own)
+                    add(known, row, row, row + width, *order)
+                place.run(loops.rectify, row, row + width)
                 layout.fill_margins(buffer[row : row + width])
 
     def gradients(
         self, buffer: Tensor, slope: Tensor, layers: Layers, layout: FlatLayout, *, input_too: bool
     ) -> Gradients:
         """Return the gradients of all weights."""
-        flat, slopes, width = _flat(buffer), _flat(slope), layers.width
-        place = _Place(slopes, layout, _tiles(layout))
+        weights, width, flat = _Weights(layers), layers.width, _flat(buffer)
+        place = _Place(slope, layout)
         # What lies in a mirrored margin comes back to a pixel.
-        wide = place if layout.lead == 0 else _Place(slopes, layout, _tiles(layout, wide=True))
-        add_slopes = partial(_add_slopes, wide, slopes, layers, layout)
+        wide = _Place(slope, layout, margins=True) if layout.lead else place
+        order = (weights.dilations, place.shifts, True)
         end = layers.row(layers.depth)
-        weights: list[Array] = []
-        for first, last in reversed(layers.blocks(_BLOCK)):
+        found: list[Array] = []
+        for first, last in reversed(weights.blocks):
             known, stop = layers.row(first), layers.row(last)
-            add_slopes(range(last, layers.depth), (known, stop))
-            for layer in range(last - 1, first - 1, -1):
-                row = layers.row(layer)
-                add_slopes(range(layer + 1, last), (row, row + width))
+            taps = weights.back_to(first, last)
+            add = partial(wide.run, loops.add_maps, place.flat, taps, known, known)
+            if stop < end:
+                add(stop, end, known, stop, *order)
+            for row in range(stop - width, known - 1, -width):
+                if row + width < stop:
+                    add(row + width, stop, row, row + width, *order)
                 layout.fold_margins(slope[row : row + width])
-                place.run(loops.stop_slopes, (flat, row, row + width))
-            weights.extend(reversed(_weight_slopes(place, flat, layers, layout, first, last)))
+                place.run(loops.stop_slopes, flat, row, row + width)
+            collected = place.collect(
+                loops.collect, layers.row(last - 1), stop - known, flat, known,
+                weights.dilations, weights.fans, place.shifts,
+            )  # fmt: skip
+            found[:0] = weights.parted(collected, first, last)
         if input_too:
-            add_slopes(range(layers.depth), (0, layers.channels))
+            taps = weights.back_to_input()
+            wide.run(
+                loops.add_maps, place.flat, taps, layers.channels, 0,
+                layers.channels, end, 0, layers.channels, *order,
+            )  # fmt: skip
             layout.fold_margins(slope[: layers.channels])
         biases = slope[layers.channels : end, layout.inside].sum(1)
-        return Gradients([torch.from_numpy(w).to(slope) for w in reversed(weights)], biases)
+        return Gradients([torch.from_numpy(part).to(slope) for part in found], biases)
+
+
+class _Weights:
+    """Weights of all layers, and how loops want them: (sources, targets, taps).
+
+    Attributes
+    ----------
+    blocks : list of tuple
+        The first and one past the last layer of each block.
+    dilations, fans : ndarray
+        For each map, the input's among them: its dilation, and the maps it is made of.
+    """
+
+    def __init__(self, layers: Layers) -> None:
+        self._layers = layers
+        width, channels = layers.width, layers.channels
+        self._size = layers.weights[0].shape[2:]
+        self._taps = math.prod(self._size)
+        self._parts = [
+            weight.detach().numpy().reshape(width, -1, self._taps) for weight in layers.weights
+        ]
+        rows = [layers.row(layer) for layer in range(layers.depth)]
+        self.blocks = layers.blocks(max(1, _BLOCK // width))
+        self.dilations = np.r_[[1] * channels, np.repeat(layers.dilations, width)].astype(np.int64)
+        self.fans = np.r_[[0] * channels, np.repeat(rows, width)].astype(np.int64)
+
+    def into(self, first: int, last: int) -> Array:
+        """Return the weights of layers on all maps before the last of them, 0 on later ones."""
+        width = self._layers.width
+        taps = self._nothing(self._layers.row(last - 1), (last - first) * width)
+        for n, part in enumerate(self._parts[first:last]):
+            taps[: part.shape[1], n * width : (n + 1) * width] = part.swapaxes(0, 1)
+        return taps
+
+    def back_to(self, first: int, last: int) -> Array:
+        """Return the mirrored weights of all layers from ``first`` on, on the maps of layers."""
+        return self._back(first, self._layers.row(first), self._layers.row(last))
+
+    def back_to_input(self) -> Array:
+        """Return the mirrored weights of all layers on the input."""
+        return self._back(0, 0, self._layers.channels)
+
+    def _back(self, first: int, start: int, stop: int) -> Array:
+        width = self._layers.width
+        taps = self._nothing((self._layers.depth - first) * width, stop - start)
+        for n, part in enumerate(self._parts[first:]):
+            on = part[:, start:stop, ::-1]
+            taps[n * width : (n + 1) * width, : on.shape[1]] = on
+        return taps
+
+    def parted(self, taps: Array, first: int, last: int) -> list[Array]:
+        """Return for each layer its part of what `loops.collect` found."""
+        width = self._layers.width
+        rows = taps.swapaxes(0, 1).reshape(last - first, width, -1, *self._size)
+        return [rows[n, :, : self._layers.row(first + n)] for n in range(last - first)]
+
+    def _nothing(self, sources: int, targets: int) -> Array:
+        return np.zeros((sources, targets, self._taps), self._parts[0].dtype)
 
 
 class _Place:
-    """A buffer of maps and its tiles, on which loops are run by as many threads as torch has."""
+    """A buffer of maps and its tiles, on which loops are run by as many threads as torch has.
 
-    def __init__(self, flat: Array, layout: FlatLayout, tiles: Array) -> None:
-        self._flat, self._tiles = flat, tiles
-        self._row, self._total = layout.row, layout.total
+    Attributes
+    ----------
+    flat : ndarray
+        The buffer, one map after the other.
+    shifts : ndarray
+        How far the planes that a convolution joins lie apart, to be times its dilation.
+    """
 
-    def run(self, loop: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def __init__(self, buffer: Tensor, layout: FlatLayout, *, margins: bool = False) -> None:
+        self.flat = _flat(buffer)
+        planes = [-layout.strides[0], 0, layout.strides[0]] if len(layout.size) == 3 else [0]
+        self.shifts = np.array(planes, np.int64)
+        self._taps = layout.taps
+        tiles = _tiles(layout, margins=margins)
+        parts = np.array_split(tiles, min(torch.get_num_threads(), len(tiles), _MOST_THREADS))
+        self._beginnings = [(self.flat, layout.total, layout.row, part) for part in parts]
+
+    def run(self, loop: Callable[..., None], *args: Any) -> None:
         """Run a loop over all tiles."""
-        self._share(loop, [args] * self._threads)
+        self._share(loop, [args] * len(self._beginnings))
 
-    def collect(self, loop: Callable[..., None], args: tuple[Any, ...], like: Array) -> Array:
+    def collect(self, loop: Callable[..., None], sources: int, targets: int, *args: Any) -> Array:
         """Run a loop over all tiles that adds to its last argument, and return the sum."""
-        totals = [like.copy() for _ in range(self._threads)]
+        totals = [np.zeros((sources, targets, self._taps)) for _ in self._beginnings]
         self._share(loop, [(*args, total) for total in totals])
         return sum(totals[1:], totals[0])
 
-    @property
-    def _threads(self) -> int:
-        return min(torch.get_num_threads(), len(self._tiles), _MOST_THREADS)
-
     def _share(self, loop: Callable[..., None], args: list[tuple[Any, ...]]) -> None:
         """Run a loop over the tiles, a part of them with each of the arguments."""
-        parts = np.array_split(self._tiles, len(args))
-        calls = [
-            partial(loop, self._flat, self._total, self._row, part, *mine)
-            for part, mine in zip(parts, args, strict=True)
-        ]
-        others = [_pool().submit(call) for call in calls[1:]]
+        pairs = list(zip(self._beginnings, args, strict=True))
+        others = [_pool().submit(loop, *begin, *rest) for begin, rest in pairs[1:]]
         try:
-            calls[0]()
+            loop(*pairs[0][0], *pairs[0][1])
         finally:
             wait(others)
         for other in others:
@@ -138,12 +208,12 @@ def _flat(buffer: Tensor) -> Array:
     return result
 
 
-def _tiles(layout: FlatLayout, *, wide: bool = False) -> Array:
+def _tiles(layout: FlatLayout, *, margins: bool) -> Array:
     """Return (tiles, 4): where each begins, its rows, its columns, those in whole vectors.
 
-    ``wide`` takes the margins in.
+    With ``margins`` they take those in.
     """
-    more = layout.margin if wide else 0
+    more = layout.margin if margins else 0
     *planes, height, width = (count + 2 * more for count in layout.size)
     depth = planes[0] if planes else 1
     first = layout.guard + sum((layout.lead - more) * stride for stride in layout.strides)
@@ -161,52 +231,3 @@ def _tiles(layout: FlatLayout, *, wide: bool = False) -> Array:
         for x in range(0, width, _TILE_COLUMNS)
     ]
     return np.array(found, np.int64).reshape(-1, 4)
-
-
-def _shifts(layout: FlatLayout) -> Array:
-    """Return how far the planes that a convolution joins lie apart, to be times its dilation."""
-    planes = [-layout.strides[0], 0, layout.strides[0]] if len(layout.size) == 3 else [0]
-    return np.array(planes, np.int64)
-
-
-def _taps(weights: Sequence[Tensor], start: int, stop: int) -> Array:
-    """Return the weights on maps start:stop, (stop - start, maps of the layers, taps)."""
-    rows = torch.cat([weight.detach()[:, start:stop].flatten(2) for weight in weights])
-    result: Array = rows.transpose(0, 1).contiguous().numpy()
-    return result
-
-
-def _add_slopes(
-    place: _Place,
-    slopes: Array,
-    layers: Layers,
-    layout: FlatLayout,
-    later: range,
-    maps: tuple[int, int],
-) -> None:
-    """Add to the slopes of some maps what comes back from later layers."""
-    if not later:
-        return
-    start, stop = layers.row(later.start), layers.row(later.stop)
-    chosen = layers.weights[later.start : later.stop]
-    taps = _taps(chosen, *maps).swapaxes(0, 1)[..., ::-1]
-    dilations = np.repeat(layers.dilations[later.start : later.stop], layers.width)
-    flipped = np.ascontiguousarray(taps)
-    args = (slopes, start, stop, *maps, flipped, dilations, _shifts(layout), True)
-    place.run(loops.add_maps, args)
-
-
-def _weight_slopes(
-    place: _Place, flat: Array, layers: Layers, layout: FlatLayout, first: int, last: int
-) -> list[Array]:
-    """Return the gradients of the weights of some layers, float64."""
-    start, stop, width = layers.row(first), layers.row(last), layers.width
-    sources = layers.row(last - 1)
-    dilations = np.repeat(layers.dilations[first:last], width)
-    fans = np.repeat([layers.row(layer) for layer in range(first, last)], width)
-    size = layers.weights[first].shape[2:]
-    nothing = np.zeros((sources, stop - start, math.prod(size)))
-    args = (flat, start, stop, dilations, fans, _shifts(layout))
-    found = place.collect(loops.collect, args, nothing)
-    taps = found.swapaxes(0, 1).reshape(last - first, width, sources, *size)
-    return [taps[n, :, : layers.row(first + n)] for n in range(last - first)]

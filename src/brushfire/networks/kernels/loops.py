@@ -240,33 +240,34 @@ def begin(flat: Array, total: int, row: int, tiles: Array, first: int, biases: A
         for n in range(len(biases)):
             for y in range(height):
                 at = (first + n) * total + origin + y * row
-                for x in range(columns):
-                    flat[at + x] = biases[n]
+                flat[at : at + columns] = biases[n]
 
 
 @_loop
 def add_maps(
-    flat: Array, total: int, row: int, tiles: Array, source: Array, s0: int, s1: int, t0: int,
-    t1: int, taps: Array, dilations: Array, shifts: Array, by_source: bool,
+    flat: Array, total: int, row: int, tiles: Array, source: Array, taps: Array, first_source: int,
+    first_target: int, s0: int, s1: int, t0: int, t1: int, dilations: Array, shifts: Array,
+    by_source: bool,
 ) -> None:  # fmt: skip
     """Add the convolutions of maps s0:s1 of ``source`` to maps t0:t1.
 
-    ``taps`` is (sources, targets, 9 for each of the ``shifts`` to neighbouring planes), and
-    ``dilations`` one for each source or target.
+    ``taps`` are (sources, targets, 9 for each of the ``shifts`` to neighbouring planes), from two
+    first maps on; ``dilations`` are those of all maps, of which a convolution has its source's or
+    its target's.
     """
     values = taps.reshape(-1)
-    targets, planes = t1 - t0, len(shifts)
+    targets, planes = taps.shape[1], len(shifts)
     for tile in range(len(tiles)):
         origin, height, _, columns = tiles[tile]
         for s in range(s0, s1):
             for t in range(t0, t1):
-                dilation = dilations[s - s0] if by_source else dilations[t - t0]
-                first = ((s - s0) * targets + t - t0) * planes
+                dilation = dilations[s] if by_source else dilations[t]
+                place = ((s - first_source) * targets + t - first_target) * planes
                 for plane in range(planes):
                     at = s * total + origin + shifts[plane] * dilation
                     _add_convolution(
                         flat, t * total + origin, source, at, row, height, columns, dilation,
-                        values, 9 * (first + plane),
+                        values, 9 * (place + plane),
                     )  # fmt: skip
 
 
@@ -278,10 +279,10 @@ def rectify(flat: Array, total: int, row: int, tiles: Array, first: int, last: i
         for n in range(first, last):
             for y in range(height):
                 at = n * total + origin + y * row
+                values = flat[at : at + width]
                 for x in range(width):
-                    flat[at + x] = max(flat[at + x], 0)
-                for x in range(width, columns):
-                    flat[at + x] = 0
+                    values[x] = max(values[x], 0)
+                flat[at + width : at + columns] = 0
 
 
 @_loop
@@ -294,30 +295,31 @@ def stop_slopes(
         for n in range(first, last):
             for y in range(height):
                 at = n * total + origin + y * row
+                slopes, values = flat[at : at + columns], maps[at : at + columns]
                 for x in range(columns):
-                    if not maps[at + x] > 0:
-                        flat[at + x] = 0
+                    slopes[x] = slopes[x] if values[x] > 0 else 0
 
 
 @_loop
 def collect(
-    flat: Array, total: int, row: int, tiles: Array, maps: Array, first: int, last: int,
-    dilations: Array, fans: Array, shifts: Array, totals: Array,
+    flat: Array, total: int, row: int, tiles: Array, maps: Array, first: int, dilations: Array,
+    fans: Array, shifts: Array, totals: Array,
 ) -> None:  # fmt: skip
-    """Add the gradients of the weights of maps first:last, laid out as ``taps`` of `add_maps`.
+    """Add the gradients of the weights of maps from ``first`` on, laid out as ``taps`` are.
 
-    Each of those maps has its own ``dilations`` and is made of as many ``fans`` first maps.
+    ``fans`` says of how many maps each map is made.
     """
     values = totals.reshape(-1)
-    targets, planes = last - first, len(shifts)
+    sources, targets, planes = len(totals), totals.shape[1], len(shifts)
     for tile in range(len(tiles)):
         origin, height, _, columns = tiles[tile]
-        for s in range(len(totals)):
+        for s in range(sources):
             for t in range(targets):
-                if s < fans[t]:
+                if s < fans[first + t]:
+                    dilation = dilations[first + t]
                     for plane in range(planes):
-                        at = s * total + origin + shifts[plane] * dilations[t]
+                        at = s * total + origin + shifts[plane] * dilation
                         _add_products(
                             flat, (first + t) * total + origin, maps, at, row, height, columns,
-                            dilations[t], values, 9 * ((s * targets + t) * planes + plane),
+                            dilation, values, 9 * ((s * targets + t) * planes + plane),
                         )  # fmt: skip
