@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from reporting import note, parser, peak_rss_mb, report, rss_mb
 
-import torch  # isort: skip  # after reporting, which sets what torch reads when it is loaded
+import torch  # isort: skip  # after brushfire, which sets what torch reads when it is loaded
 from torch import nn
 from torch.nn import functional
 

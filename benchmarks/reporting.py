@@ -10,8 +10,7 @@ import resource
 import sys
 from pathlib import Path
 
-# Before anything imports torch: idle OpenMP threads must not take the cores of those at work.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import brushfire  # noqa: F401  before torch: sets what torch reads when it is loaded
 
 COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 

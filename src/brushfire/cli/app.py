@@ -312,8 +312,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0, 2 for bad input (with a sentence on stderr), 130 after Ctrl-C.
     """
-    # torch reads it when it is first imported: waiting threads must not burn the window's core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(list(sys.argv[1:] if arguments is None else arguments), prog_name="brushfire")
     except SystemExit as ending:
