@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-_BLOCK = 20  # maps that are made in one pass over those before them
+_BLOCK = 15  # maps that are made in one pass over those before them
+_PART = 5  # maps of a block that are made in one pass over those of the block before them
 _TILE_ROWS = 40  # four rows of the usual largest dilation: as many as are worked on at once
 _TILE_COLUMNS = 512
 _MOST_THREADS = 256
@@ -53,11 +54,14 @@ class CompiledKernel:
             order = (weights.dilations, place.shifts, False)
             place.run(loops.begin, known, biases[first * width : last * width])
             add(0, known, known, stop, *order)
-            for row in range(known, stop, width):
-                if row > known:
-                    add(known, row, row, row + width, *order)
-                place.run(loops.rectify, row, row + width)
-                layout.fill_margins(buffer[row : row + width])
+            for start, end in weights.parts(known, stop):
+                if start > known:
+                    add(known, start, start, end, *order)
+                for row in range(start, end, width):
+                    if row > start:
+                        add(start, row, row, row + width, *order)
+                    place.run(loops.rectify, row, row + width)
+                    layout.fill_margins(buffer[row : row + width])
 
     def gradients(
         self, buffer: Tensor, slope: Tensor, layers: Layers, layout: FlatLayout, *, input_too: bool
@@ -76,11 +80,14 @@ class CompiledKernel:
             add = partial(wide.run, loops.add_maps, place.flat, taps, known, known)
             if stop < end:
                 add(stop, end, known, stop, *order)
-            for row in range(stop - width, known - 1, -width):
-                if row + width < stop:
-                    add(row + width, stop, row, row + width, *order)
-                layout.fold_margins(slope[row : row + width])
-                place.run(loops.stop_slopes, flat, row, row + width)
+            for start, after in reversed(weights.parts(known, stop)):
+                if after < stop:
+                    add(after, stop, start, after, *order)
+                for row in range(after - width, start - 1, -width):
+                    if row + width < after:
+                        add(row + width, after, row, row + width, *order)
+                    layout.fold_margins(slope[row : row + width])
+                    place.run(loops.stop_slopes, flat, row, row + width)
             collected = place.collect(
                 loops.collect, layers.row(last - 1), stop - known, flat, known,
                 weights.dilations, weights.fans, place.shifts,
@@ -120,6 +127,11 @@ class _Weights:
         self.blocks = layers.blocks(max(1, _BLOCK // width))
         self.dilations = np.r_[[1] * channels, np.repeat(layers.dilations, width)].astype(np.int64)
         self.fans = np.r_[[0] * channels, np.repeat(rows, width)].astype(np.int64)
+
+    def parts(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the first and one past the last map of each part of a block of maps."""
+        size = max(1, _PART // self._layers.width) * self._layers.width
+        return [(row, min(row + size, stop)) for row in range(start, stop, size)]
 
     def into(self, first: int, last: int) -> Array:
         """Return the weights of layers on all maps before the last of them, 0 on later ones."""
