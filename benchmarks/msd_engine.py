@@ -123,15 +123,19 @@ def interleaved(repeats: int, *acts: Callable[[], object]) -> list[float]:
 
 
 def run(layers: MixedScaleDense, kernel: Kernel | None, x: torch.Tensor, *, learn: bool) -> None:
-    """Compute all maps, and their gradients, by a kernel or by the plain form."""
+    """Compute all maps, by a kernel or by the plain form; with a 1x1 layer, all gradients too."""
     layers.kernel = kernel
     if not learn:
         with torch.no_grad():
             layers.flat_maps(x) if kernel else layers.plain(x)
         return
     layers.zero_grad()
-    maps = layers.flat_maps(x)[0] if kernel else layers.plain(x)
-    torch.autograd.backward(maps.square().mean())
+    head = torch.full((2, layers.maps), 1e-3)
+    if kernel:
+        outputs = torch.mm(head, layers.flat_maps(x)[0])
+    else:
+        outputs = functional.conv2d(layers.plain(x), head[:, :, None, None])
+    torch.autograd.backward(outputs.square().mean())
 
 
 def run_network(network: nn.Module, x: torch.Tensor, *, learn: bool) -> None:

@@ -210,39 +210,75 @@ def test_every_shift_meets_what_the_border_says(
         np.testing.assert_array_equal(moved.numpy(), wide[(..., *there)])
 
 
-class Broken:
-    name = "broken"
-
+class Broken(GroupedKernel):
     def fill(self, buffer: torch.Tensor, layers: Layers, layout: FlatLayout) -> None:
         raise RuntimeError("no such instruction")
 
 
+class Wrong(GroupedKernel):
+    def fill(self, buffer: torch.Tensor, layers: Layers, layout: FlatLayout) -> None:
+        super().fill(buffer, layers, layout)
+        buffer[-1, layout.guard] += 1
+
+
 def test_the_compiled_kernel_is_taken_once_it_is_ready() -> None:
     choice = KernelChoice()
-    name, reason = choice.explain()
-    assert name in ("compiled", "grouped")
+    kernel, reason = choice.explain()
+    assert kernel.name in ("compiled", "grouped")  # which one is a matter of the machine
     assert "times as" in reason
-    assert choice.kernel_for(torch.zeros(1)).name == name
+    assert choice.kernel_for(torch.zeros(1)) is kernel
 
 
 def test_values_that_cannot_be_compiled_for_are_grouped() -> None:
     choice = KernelChoice()
     assert choice.kernel_for(torch.zeros(1, dtype=torch.bfloat16)).name == "grouped"
+    assert choice.kernel_for(torch.zeros(1, dtype=torch.float64)).name == "grouped"
     assert choice.kernel_for(torch.zeros(1, device="meta")).name == "grouped"
 
 
-def test_a_kernel_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brushfire.networks.kernels.compiled.CompiledKernel", Broken)
-    name, reason = KernelChoice().explain()
-    assert name == "grouped"
-    assert "no such instruction" in reason
+@pytest.mark.parametrize(
+    ("kernel", "says"), [(Broken, "no such instruction"), (Wrong, "other numbers")]
+)
+def test_a_kernel_that_fails_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, kernel: type[GroupedKernel], says: str
+) -> None:
+    monkeypatch.setattr("brushfire.networks.kernels.compiled.CompiledKernel", kernel)
+    chosen, reason = KernelChoice().explain()
+    assert type(chosen) is GroupedKernel
+    assert says in reason
+
+
+def test_a_program_that_ends_during_the_trial_ends_well() -> None:
+    code = (
+        "import torch, time\n"
+        "from brushfire.networks.kernels import choice\n"
+        "choice.kernel_for(torch.zeros(1)); time.sleep({})"
+    )
+    for seconds in (0, 0.7):
+        done = subprocess.run([sys.executable, "-c", code.format(seconds)], check=False)
+        assert done.returncode == 0
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    layers = make(1, 3, 1, (1, 2))
+    x = torch.randn(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(layers(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
+@EVERY_KERNEL
+def test_no_images_have_no_maps(kernel: Kernel) -> None:
+    layers = make(1, 3, 1, (1, 2))
+    layers.kernel = kernel
+    assert layers(torch.zeros(0, 1, 8, 8, dtype=torch.float64)).shape == (0, 4, 8, 8)
 
 
 def test_without_numba_the_grouped_kernel_is_used_and_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['numba'] = None\n"
         "from brushfire.networks.kernels import choice\n"
-        "print(*choice.explain())"
+        "kernel, reason = choice.explain(); print(kernel.name, reason)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("grouped")

@@ -6,6 +6,10 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from brushfire.networks.kernels import Kernel
 
 _PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "tensorstore", "zarr", "yaozarrs", "tifffile",
@@ -46,18 +50,19 @@ def _compute() -> list[tuple[str, str]]:
     from brushfire.networks.kernels import choice
 
     device = choose_device(None)
+    kernel, reason = choice.explain()
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
     return [
         ("Device", f"{device} {name}".strip()),
         ("Engine", f"a thread of its own, {max(1, cores() - 1)} torch threads"),
-        ("Network kernel", "{}: {}".format(*choice.explain())),
-        ("Network check", f"differs from plain convolutions by {_difference():.0e}"),
-        ("OMP_WAIT_POLICY", os.environ.get("OMP_WAIT_POLICY", "not set: training is slower")),
+        ("Network kernel", f"{kernel.name}: {reason}"),
+        ("Network check", f"differs from plain convolutions by {_difference(kernel):.0e}"),
+        ("OMP_WAIT_POLICY", os.environ["OMP_WAIT_POLICY"]),
     ]
 
 
-def _difference() -> float:
-    """Return the largest difference between the fast and the plain form of a network, float64."""
+def _difference(kernel: Kernel) -> float:
+    """Return the largest difference of a kernel from the plain form of a network, float64."""
     import torch
 
     from brushfire.networks.msd import MixedScaleDense
@@ -66,6 +71,7 @@ def _difference() -> float:
     x = torch.randn(1, 1, 32, 32, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         network = MixedScaleDense(1, 12, 1, range(1, 11), 2).double()
+        network.kernel = kernel
         return float((network(x) - network.plain(x)).abs().max())
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from brushfire.networks.kernels import FlatLayout, Kernel, Layers, choice, plain_maps
 
@@ -44,6 +45,7 @@ class _MixedScaleDense(torch.autograd.Function):
         return buffer
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         buffer, biases, *weights = ctx.saved_tensors
         layout: FlatLayout = ctx.layout

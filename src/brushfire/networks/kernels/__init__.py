@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brushfire.networks.kernels.choice import KernelChoice
+from brushfire.networks.kernels.choosing import KernelChoice
 from brushfire.networks.kernels.grouped import GroupedKernel
 from brushfire.networks.kernels.layout import Border, FlatLayout
 from brushfire.networks.kernels.plain import PlainKernel, plain_maps

@@ -1,13 +1,14 @@
 """The layers as vector loops over tiles that stay in the processor's cache: needs numba.
 
 A tile of a map is read once for all layers of a block; what is computed of those layers stays in
-the second cache meanwhile. Nothing is copied, and no product is kept but what it is added to.
+the second cache meanwhile. No map is copied, and no product is kept but what it is added to.
 """
 
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor, wait
+import os
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ _PART = 5  # maps of a block that are made in one pass over those of the block b
 _TILE_ROWS = 40  # four rows of the usual largest dilation: as many as are worked on at once
 _TILE_COLUMNS = 512
 _MOST_THREADS = 256
+_TOTALS = 2**25  # values of the sums of all threads together, at most
 
 
 class CompiledKernel:
@@ -183,26 +185,29 @@ class _Place:
         planes = [-layout.strides[0], 0, layout.strides[0]] if len(layout.size) == 3 else [0]
         self.shifts = np.array(planes, np.int64)
         self._taps = layout.taps
-        tiles = _tiles(layout, margins=margins)
-        parts = np.array_split(tiles, min(torch.get_num_threads(), len(tiles), _MOST_THREADS))
-        self._beginnings = [(self.flat, layout.total, layout.row, part) for part in parts]
+        self._tiles = _tiles(layout, margins=margins)
+        self._threads = max(1, min(torch.get_num_threads(), len(self._tiles), _MOST_THREADS))
+        self._first = (self.flat, layout.total, layout.row)
 
     def run(self, loop: Callable[..., None], *args: Any) -> None:
         """Run a loop over all tiles."""
-        self._share(loop, [args] * len(self._beginnings))
+        self._share(loop, [args] * self._threads)
 
     def collect(self, loop: Callable[..., None], sources: int, targets: int, *args: Any) -> Array:
         """Run a loop over all tiles that adds to its last argument, and return the sum."""
-        totals = [np.zeros((sources, targets, self._taps)) for _ in self._beginnings]
+        count = min(self._threads, max(1, _TOTALS // (sources * targets * self._taps)))
+        totals = [np.zeros((sources, targets, self._taps)) for _ in range(count)]
         self._share(loop, [(*args, total) for total in totals])
         return sum(totals[1:], totals[0])
 
     def _share(self, loop: Callable[..., None], args: list[tuple[Any, ...]]) -> None:
         """Run a loop over the tiles, a part of them with each of the arguments."""
-        pairs = list(zip(self._beginnings, args, strict=True))
-        others = [_pool().submit(loop, *begin, *rest) for begin, rest in pairs[1:]]
+        parts = np.array_split(self._tiles, len(args))
+        calls = [(loop, *self._first, part, *mine) for part, mine in zip(parts, args, strict=True)]
+        others: list[Future[None]] = []
         try:
-            loop(*pairs[0][0], *pairs[0][1])
+            others.extend(_pool().submit(*call) for call in calls[1:])
+            loop(*calls[0][1:])
         finally:
             wait(others)
         for other in others:
@@ -211,8 +216,12 @@ class _Place:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    # Threads begin when they are needed: as many as torch is told to use, at most.
+    # Threads begin when they are needed, as many as all callers together ask for.
     return ThreadPoolExecutor(_MOST_THREADS, "brushfire-kernel")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has no threads but its own
 
 
 def _flat(buffer: Tensor) -> Array:

@@ -131,11 +131,21 @@ class FlatLayout:
         if self.border == "zero":
             return
         grid = self._grid(flat)
-        for axis, count in enumerate(self.size):
+        for axis, (outer, inner) in enumerate(self._mirrors):
+            where = (outer.to(flat.device), inner.to(flat.device))
+            yield grid.movedim(axis + 2, 0), *where, self.size[axis]
+
+    @cached_property
+    def _mirrors(self) -> list[tuple[Tensor, Tensor]]:
+        """For each axis, places in its margins and what they mirror."""
+        found = []
+        for count in self.size:
             places = np.r_[-self.margin : 0, count : count + self.margin]
-            outer = torch.from_numpy(places + self.lead).to(flat.device)
-            inner = torch.from_numpy(mirrored(places, count) + self.lead).to(flat.device)
-            yield grid.movedim(axis + 2, 0), outer, inner, count
+            inner = mirrored(places, count)
+            found.append(
+                (torch.from_numpy(places + self.lead), torch.from_numpy(inner + self.lead))
+            )
+        return found
 
     def _grid(self, flat: Tensor) -> Tensor:
         """Return the batch as a view (maps, images, *pitches)."""

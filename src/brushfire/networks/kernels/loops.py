@@ -26,7 +26,6 @@ VECTOR_BYTES = 64
 
 Array = np.ndarray[Any, Any]
 
-_MOST_ROWS = 4
 _INDEX = ir.IntType(64)
 _FUSE = ("contract",)  # a product and a sum may become one operation
 
@@ -121,8 +120,9 @@ def _add_rows(rows: int) -> Any:
         typing: Any, target: Any, t: Any, source: Any, s: Any, step: Any, dilation: Any, count: Any,
         weights: Any, w: Any,
     ) -> Any:  # fmt: skip
-        n = types.intp
-        signature = types.void(target, n, source, n, n, n, n, weights, n)
+        index = types.intp
+        places = (index, source, index, index, index, index, weights, index)
+        signature = types.void(target, *places)
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
             kinds = signature.args
@@ -157,8 +157,9 @@ def _dot_rows(rows: int) -> Any:
         typing: Any, slope: Any, t: Any, source: Any, s: Any, step: Any, dilation: Any, count: Any,
         totals: Any, w: Any,
     ) -> Any:  # fmt: skip
-        n = types.intp
-        signature = types.void(slope, n, source, n, n, n, n, totals, n)
+        index = types.intp
+        places = (index, source, index, index, index, index, totals, index)
+        signature = types.void(slope, *places)
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
             kinds = signature.args
@@ -197,7 +198,7 @@ def _sweep(loop_of: Callable[[int], Any]) -> Any:
     where the tile begins in them; pixels from row to row; rows and columns of the tile, columns
     in whole vectors; the dilation; nine values and where they begin.
     """
-    one, two, three, four = (loop_of(rows) for rows in range(1, _MOST_ROWS + 1))
+    one, two, three, four = (loop_of(rows) for rows in (1, 2, 3, 4))
 
     @njit(nogil=True)
     def sweep(
@@ -228,8 +229,11 @@ _add_products = _sweep(_dot_rows)  # adds sums of products with the nine shifts,
 
 
 def _loop(function: Callable[..., None]) -> Callable[..., None]:
-    compiled: Callable[..., None] = njit(nogil=True, cache=True)(function)
-    return compiled
+    try:
+        kept: Callable[..., None] = njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder to keep it in: it is compiled again by every process
+        kept = njit(nogil=True)(function)
+    return kept
 
 
 @_loop
@@ -289,7 +293,7 @@ def rectify(flat: Array, total: int, row: int, tiles: Array, first: int, last: i
 def stop_slopes(
     flat: Array, total: int, row: int, tiles: Array, maps: Array, first: int, last: int
 ) -> None:
-    """Clear the slopes where ReLU was zero, margins among them."""
+    """Clear the slopes where ReLU was zero, and margins of zeros with them."""
     for tile in range(len(tiles)):
         origin, height, _, columns = tiles[tile]
         for n in range(first, last):
