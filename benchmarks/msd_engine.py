@@ -46,7 +46,7 @@ GOALS = {
     "training_d30_128_best": ">= 5",
     "training_d30_256_best": ">= 12",
     "training_d20w4_256_best": ">= 4",
-    "memory_training_d100_best": "<= 420",
+    "memory_training_d100_compiled": "<= 420",
     "unet_over_ours_d100_512": ">= 1",
 }
 INFERENCE = [(30, 1, 256), (30, 1, 512), (100, 1, 256), (100, 1, 512), (20, 4, 256)]
@@ -102,7 +102,7 @@ def dlsia(depth: int) -> nn.Module | None:
 
 
 def kernels() -> list[Kernel]:
-    """Return the fast kernels that are at hand."""
+    """Return the fast kernels that are at hand, the fastest last."""
     found: list[Kernel] = [GroupedKernel()]
     with suppress(ImportError):
         found.append(import_module("brushfire.networks.kernels.compiled").CompiledKernel())
@@ -255,7 +255,7 @@ def memory_of(name: str, depth: int, side: int, *, learn: bool) -> float:
 
 def print_memory(name: str, depth: int, side: int, mode: str) -> None:
     """Run a kernel once and print how many floats a pixel were resident more than before."""
-    kernel = next((kernel for kernel in kernels() if kernel.name == name), None)
+    kernel = next(kernel for kernel in kernels() if kernel.name == name)
     layers, small = network_of(depth, 1), torch.randn(1, 1, 64, 64)
     run(layers, kernel, small, learn=mode == "learn")
     before, x = rss_mb(), torch.randn(1, 1, side, side)
@@ -289,13 +289,13 @@ def main() -> None:
             floats = memory_of(kernel.name, 100, side, learn=learn)
             figures[f"memory_{what}_d100_{kernel.name}"] = floats
             note(args, f"memory of {what}, depth 100, {kernel.name}: {floats:.0f} floats a pixel")
-        figures[f"memory_{what}_d100_best"] = floats
     model = SegmentationModel(NetworkSettings(), 1, (1, 2))
     model.layers.kernel = kernels()[-1]
     block = torch.randn(1, 1, TILE + 2 * HALO, TILE + 2 * HALO).numpy()
     (figures["tile_ms"],) = interleaved(7, lambda: model.probabilities(block))
     note(args, f"a tile of {TILE} with a halo of {HALO}: {figures['tile_ms']:.1f} ms")
-    report("msd_engine", figures, {key: goal for key, goal in GOALS.items() if key in figures})
+    goals = {key: goal for key, goal in GOALS.items() if key in figures} if args.quick else GOALS
+    report("msd_engine", figures, goals)
 
 
 if __name__ == "__main__":

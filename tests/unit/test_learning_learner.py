@@ -256,7 +256,9 @@ def test_a_worse_model_is_not_shown(learner: Learner) -> None:
     learner.fit()
     shown = learner.propose().snapshot
     assert learner._trainer is not None
-    learner._trainer._fitted = [-value for value in learner._trainer._fitted]
+    assert learner._trainer._fitted is not None
+    weight, bias = learner._trainer._fitted
+    learner._trainer._fitted = -weight, -bias
     proposal = learner.propose()
     assert proposal.snapshot is None
     assert proposal.shown is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,10 @@ from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 from torch import Tensor
 
 from brushfire.learning import LearningSettings
-from brushfire.learning.fitting import refit
-from brushfire.learning.probe import Site, find_sites
+from brushfire.learning.probe import Site, find_sites, probe
 from brushfire.learning.regions import StrokeRegions
 from brushfire.learning.sampler import PatchSampler, SlabCache
-from brushfire.learning.training import Trainer
+from brushfire.learning.training import Trainer, trained_share
 from brushfire.networks import NetworkSettings, SegmentationModel
 
 SHAPE = (3, 96, 80)
@@ -33,7 +34,7 @@ class Strokes:
         self.sampler = PatchSampler(self.slabs, self.regions, SHAPE, rng)
         torch.manual_seed(0)
         model = SegmentationModel(network, 1, (1, 2))
-        self.trainer = Trainer(model, LearningSettings(patch=64), [], trained=False, seed=0)
+        self.trainer = Trainer(model, LearningSettings(patch=64), [], share=None, seed=0)
         self.trainer.fit_first(self.slabs, self.sites, ())
 
     @property
@@ -77,13 +78,37 @@ def test_the_trained_head_counts_by_its_evidence(
     torch.testing.assert_close(shown.layers.biases, strokes.trainer.average.layers.biases)
 
 
-def test_a_refit_moves_what_is_shown_by_what_it_asks_for(strokes: Strokes) -> None:
+def test_a_refit_agrees_with_the_strokes_in_both_heads(strokes: Strokes) -> None:
     strokes.train(30)
-    weight, bias = refit(strokes.trainer.blended(5000), strokes.slabs, strokes.sites)
-    strokes.trainer.refit(strokes.slabs, strokes.sites, 5000)
+    trainer = strokes.trainer
+    for _ in range(5):
+        trainer.refit(strokes.slabs, strokes.sites)
+    for voxels in (0, 5000, 10**9):
+        shown = trainer.blended(voxels)
+        logits, truth = probe(shown, strokes.slabs, strokes.sites, shown.logits)
+        classes = np.asarray(trainer.classes)[logits.argmax(1).numpy()]
+        assert (classes == truth).mean() > 0.95
+    maps = slice(trainer.average.inputs, trainer.average.layers.maps)
+    assert not trainer.blended(0).head_weight[:, maps].any(), "the fit knows no maps"
+
+
+def test_a_restored_model_shows_the_same_and_trains_on_in_full(strokes: Strokes) -> None:
+    strokes.train(30)
+    voxels = 2500
+    shown = strokes.trainer.blended(voxels)
+    share = trained_share(voxels)
+    again = Trainer(copy.deepcopy(shown), LearningSettings(patch=64), [], share=share, seed=0)
+    torch.testing.assert_close(head(again.blended(voxels)), head(shown))
+    maps = slice(shown.inputs, shown.layers.maps)
     torch.testing.assert_close(
-        head(strokes.trainer.blended(5000)), torch.cat([weight, bias[:, None]], 1)
+        again.average.head_weight[:, maps], strokes.trainer.average.head_weight[:, maps]
     )
+
+
+def test_without_a_fit_the_trained_head_is_all(strokes: Strokes) -> None:
+    model = copy.deepcopy(strokes.trainer.average)
+    bare = Trainer(model, LearningSettings(patch=64), [], share=None, seed=0)
+    torch.testing.assert_close(head(bare.blended(10)), head(bare.average))
 
 
 def test_a_class_that_joins_leaves_the_fit_of_the_others(strokes: Strokes) -> None:

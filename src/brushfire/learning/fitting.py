@@ -77,14 +77,35 @@ def fit_first(
 
 
 def refit(
-    model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
-) -> tuple[Tensor, Tensor]:
-    """Return the head that is nearest to the model's and agrees with the strokes at the sites."""
+    model: SegmentationModel,
+    fitted: tuple[Tensor, Tensor],
+    cache: SlabCache,
+    sites: Sequence[Site],
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return two heads that agree with the strokes at the sites.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        A network in training.
+    fitted : tuple of Tensor
+        Weights and biases of a head that was fitted on the features alone.
+    cache, sites
+        Where the strokes are.
+
+    Returns
+    -------
+    tuple of two heads
+        The one nearest to the model's, and the one nearest to the fitted one that leaves the maps
+        out as well.
+    """
     values, classes = _chosen(*probe(model, cache, sites, model.terms))
     target = index_table(model.classes)[classes]
     weights = _weights(target, len(model.classes))
     start = (model.head_weight.detach(), model.head_bias.detach())
-    return fit_linear(values, target, weights, start, penalty=_REFIT_PENALTY)
+    trained = fit_linear(values, target, weights, start, penalty=_REFIT_PENALTY)
+    values[:, model.inputs : model.layers.maps] = 0
+    return trained, fit_linear(values, target, weights, fitted, penalty=_REFIT_PENALTY)
 
 
 def _first_terms(model: SegmentationModel, inputs: Tensor) -> Tensor:

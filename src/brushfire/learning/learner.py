@@ -19,7 +19,7 @@ from brushfire.learning.proportions import prior_shift
 from brushfire.learning.regions import StrokeRegions
 from brushfire.learning.reports import Evaluation, Proposal, StepReport
 from brushfire.learning.sampler import PatchSampler, SlabCache, square_around
-from brushfire.learning.training import Trainer, warm_up
+from brushfire.learning.training import Trainer, trained_share, warm_up
 from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import SegmentationModel
 
@@ -186,7 +186,7 @@ class Learner:
         young = self._steps - self._fitted_step < _YOUNG
         if trainer.trained and not (young and voxels >= _GROWN * self._fitted_voxels):
             sites = self._sites(held=False, budget=self._fit_pixels)
-            trainer.refit(self._cache, sites, voxels)
+            trainer.refit(self._cache, sites)
         else:
             sites = self._sites(held=False, budget=_FIRST_FIT_SHARE * self._fit_pixels)
             held = self._sites(held=True, budget=self._score_pixels)
@@ -275,6 +275,7 @@ class Learner:
         metrics = {
             "step": self.step_count,
             "annotations": self._fitted,
+            "trained_share": trained_share(self._voxels),
             "dice": {str(value): dice for value, dice in evaluation.dice.items()},
             "mean_dice": evaluation.mean,
             "held_out_voxels": evaluation.voxels,
@@ -360,7 +361,9 @@ class Learner:
     def _load(self, snapshot: ModelSnapshot) -> None:
         model = SegmentationModel.from_snapshot(snapshot, self._device)
         self._shown_model, self._shown_score = copy.deepcopy(model), None
-        self._trainer = self._new_trainer(model, trained=True)
+        # Models of before had all of the trained head.
+        share = min(max(float(snapshot.metrics.get("trained_share", 1.0)), 1e-6), 1.0)
+        self._trainer = self._new_trainer(model, share=share)
         self._match_classes()
 
     def shrink(self) -> bool:
@@ -395,9 +398,9 @@ class Learner:
                     mean=statistics.mean,
                     std=statistics.std,
                 )
-            self._trainer = self._new_trainer(model.to(self._device), trained=False)
+            self._trainer = self._new_trainer(model.to(self._device), share=None)
         return self._trainer
 
-    def _new_trainer(self, model: SegmentationModel, *, trained: bool) -> Trainer:
+    def _new_trainer(self, model: SegmentationModel, *, share: float | None) -> Trainer:
         slabs = self._anywhere()
-        return Trainer(model, self._learning, slabs, trained=trained, seed=self._seed)
+        return Trainer(model, self._learning, slabs, share=share, seed=self._seed)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.model import SegmentationModel
 
+_Head = tuple[Tensor, Tensor]  # weights and biases
+
 _WARM_UP = 20  # steps until the full learning rate, so that the fit is not shaken
 _EVIDENCE = 10_000  # labelled voxels at which what was trained counts as much as what was fitted
 _CLIP = 1.0  # norm of a gradient
@@ -41,8 +43,9 @@ class Trainer:
         How it learns.
     slabs : sequence of ndarray
         Intensities anywhere in the volume, (channels, slices, y, x), to see how noisy it is.
-    trained : bool
-        Whether the model has learnt already, so that a fit refines it instead of starting it.
+    share : float or None
+        For a model that has learnt already, so that a fit refines it instead of starting it: the
+        share of the trained head in its own, see `blended`.
     seed : int
         Decides how intensities are disturbed.
 
@@ -60,16 +63,25 @@ class Trainer:
         settings: LearningSettings,
         slabs: Sequence[Block],
         *,
-        trained: bool,
+        share: float | None,
         seed: int,
     ) -> None:
         self.steps = 0
         self._settings = settings
-        self._trained = trained
+        self._restored = share is not None
         self._generator = torch.Generator().manual_seed(seed)
+        self._fitted: _Head | None = None
+        if share is not None:
+            # The blend comes out as it was, and the trained part of it goes on in full.
+            weight, bias = _head(model)
+            maps = slice(model.inputs, model.layers.maps)
+            on_maps = weight[:, maps] / share
+            weight[:, maps] = 0
+            self._fitted = weight.clone(), bias
+            weight[:, maps] = on_maps
+            _set_head(model, (weight, bias))
         self._model = model.train()
         self.average = copy.deepcopy(model).requires_grad_(False)
-        self._fitted = _head(self.average)
         self._optimiser = self._new_optimiser()
         self._noise = noise_level([self._normalised(slab)[0] for slab in slabs])
 
@@ -85,9 +97,10 @@ class Trainer:
 
     def set_classes(self, classes: Sequence[int]) -> None:
         """Give the head these classes; all other layers and the optimiser go on as they were."""
-        fitted = copy.deepcopy(self.average)
-        _set_head(fitted, self._fitted)
-        self._fitted = _head(fitted.with_classes(classes))
+        if self._fitted is not None:
+            fitted = copy.deepcopy(self.average)
+            _set_head(fitted, self._fitted)
+            self._fitted = _head(fitted.with_classes(classes))
         old, memory = self._model, self._optimiser.state
         self._model = old.with_classes(classes).train()
         self.average = self.average.with_classes(classes).requires_grad_(False)
@@ -102,31 +115,22 @@ class Trainer:
         self._model.load_state_dict(self.average.state_dict())
         self._fitted = _head(self.average)
 
-    def refit(self, slabs: SlabCache, sites: Sequence[Site], voxels: int) -> None:
-        """Move the head as little as the strokes at the sites ask for.
-
-        Parameters
-        ----------
-        slabs, sites
-            Where the strokes are.
-        voxels : int
-            Labelled voxels that teach, see `blended`.
-        """
-        shown = self.blended(voxels)
-        new = refit(shown, slabs, sites)
-        # All heads follow by the same change, so that neither averaging nor blending undoes it.
-        change = [after - before for after, before in zip(new, _head(shown), strict=True)]
-        for model in (self._model, self.average):
-            _set_head(model, [old + by for old, by in zip(_head(model), change, strict=True)])
-        self._fitted = [old + by for old, by in zip(self._fitted, change, strict=True)]
+    def refit(self, slabs: SlabCache, sites: Sequence[Site]) -> None:
+        """Move the heads as little as the strokes at the sites ask for."""
+        before = _head(self.average)
+        trained, self._fitted = refit(self.average, self._fitted or before, slabs, sites)
+        _set_head(self.average, trained)
+        # The newest weights follow by the same change, so that averaging does not undo it.
+        weight, bias = _head(self._model)
+        change = (weight + trained[0] - before[0], bias + trained[1] - before[1])
+        _set_head(self._model, change)
 
     def blended(self, voxels: int) -> SegmentationModel:
         """Return the averaged weights, the head between the fitted and the trained one.
 
         On few strokes a network of many weights finds what holds for these strokes only, which
         the convex fit cannot, and held-out strokes in the same slices do not tell. So the trained
-        head counts by its evidence, as in credibility theory (Buehlmann 1967): with ``n``
-        labelled voxels its share is ``n / (n + 10000)``.
+        head counts by its evidence, see `trained_share`.
 
         Parameters
         ----------
@@ -134,15 +138,18 @@ class Trainer:
             Labelled voxels that teach.
         """
         model = copy.deepcopy(self.average)
-        share = voxels / (voxels + _EVIDENCE)
-        pairs = zip(self._fitted, _head(self.average), strict=True)
-        _set_head(model, [fitted.lerp(trained, share) for fitted, trained in pairs])
+        if self._fitted is not None:
+            share = trained_share(voxels)
+            weight, bias = _head(self.average)
+            _set_head(
+                model, (self._fitted[0].lerp(weight, share), self._fitted[1].lerp(bias, share))
+            )
         return model
 
     @property
     def trained(self) -> bool:
         """Whether there is more than a first fit."""
-        return self._trained or self.steps > 0
+        return self._restored or self.steps > 0
 
     def step(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> tuple[float, float]:
         """Make one gradient step and return its loss and learning rate.
@@ -219,12 +226,20 @@ class Trainer:
         return AdamW(self._model.parameters(), weight_decay=self._settings.weight_decay)
 
 
-def _head(model: SegmentationModel) -> list[Tensor]:
+def trained_share(voxels: int) -> float:
+    """Return what a trained head counts beside the fitted one, 0 to 1.
+
+    The credibility ``n / (n + 10000)`` of ``n`` labelled voxels (Buehlmann 1967).
+    """
+    return voxels / (voxels + _EVIDENCE)
+
+
+def _head(model: SegmentationModel) -> _Head:
     """Return copies of a model's last weights and biases."""
-    return [model.head_weight.detach().clone(), model.head_bias.detach().clone()]
+    return model.head_weight.detach().clone(), model.head_bias.detach().clone()
 
 
-def _set_head(model: SegmentationModel, head: Sequence[Tensor]) -> None:
+def _set_head(model: SegmentationModel, head: _Head) -> None:
     with torch.no_grad():
         model.head_weight.copy_(head[0])
         model.head_bias.copy_(head[1])
