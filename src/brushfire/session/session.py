@@ -18,6 +18,7 @@ from brushfire.engine.device import choose_device
 from brushfire.errors import AnnotationError, BrushfireError, ProjectError, VolumeError
 from brushfire.geometry import Box
 from brushfire.learning.settings import LearningSettings
+from brushfire.networks import kernels
 from brushfire.networks.settings import NetworkSettings
 from brushfire.prediction import PredictionStore
 from brushfire.project import ProjectState, Settings, default_folder, open_project
@@ -94,6 +95,10 @@ class Session:
         self.predictions: PredictionStore | None = None
         self.confirmed = False
         self._device = choose_device(device)
+        if self._device == "cpu":
+            # It holds the interpreter for a tenth of a second twice: now, while a window is made
+            # and nothing moves in it, rather than at the first stroke.
+            kernels.choice.prepare()
         self._autosave = autosave
         self._wanted_folder = Path(project_folder) if project_folder else None
         self._seed = seed

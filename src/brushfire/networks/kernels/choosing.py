@@ -41,18 +41,18 @@ class KernelChoice:
         """Return the fastest kernel for values like these, of those that are ready."""
         if x.device.type != "cpu" or x.dtype != torch.float32:
             return self._grouped
-        self._begin()
+        self.prepare()
         return self._chosen
 
     def explain(self) -> tuple[Kernel, str]:
         """Return the kernel for this processor and why it was chosen; waits until that is known."""
-        self._begin()
+        self.prepare()
         if self._trial is not None:
             self._trial.join()
         return self._chosen, self._reason
 
-    def _begin(self) -> None:
-        """Start the trial if that has not happened yet."""
+    def prepare(self) -> None:
+        """Start the trial if that has not happened yet; returns at once."""
         with self._lock:
             if self._trial is not None or self._ending.is_set():
                 return
