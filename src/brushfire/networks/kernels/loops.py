@@ -10,6 +10,7 @@ find that by itself, as it cannot know that the maps do not overlap.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,97 +109,107 @@ class _Rows:
                 yield position, serves
 
 
-def _data(context: Any, builder: ir.IRBuilder, kind: Any, value: ir.Value) -> ir.Value:
-    return context.make_array(kind)(context, builder, value).data
+@dataclass(frozen=True)
+class _Call:
+    """What an innermost loop was called with: two maps, nine values, and how to walk them."""
+
+    builder: ir.IRBuilder
+    vectors: _Vectors
+    lines: _Rows
+    own: ir.Value  # data, and where each row begins
+    own_rows: list[ir.Value]
+    other: ir.Value
+    other_rows: list[ir.Value]
+    columns: ir.Value
+    values: list[ir.Value]  # pointers
+
+    def walk(self) -> Any:
+        """Return a context in which code runs for each vector of a row; gives its place in x."""
+        span = (_INDEX(0), self.columns, _INDEX(self.vectors.length))
+        return cgutils.for_range_slice(self.builder, *span, intp=_INDEX)
 
 
-def _add_rows(rows: int) -> Any:
-    """Return the loop that adds a 3x3 convolution of one map to ``rows`` rows of another."""
+def _innermost(rows: int, emit: Callable[[_Call], None]) -> Any:
+    """Return a function of compiled code that ``emit`` writes, on ``rows`` rows of two maps."""
 
     @intrinsic
-    def add(
-        typing: Any, target: Any, t: Any, source: Any, s: Any, step: Any, dilation: Any, count: Any,
-        weights: Any, w: Any,
+    def loop(
+        typing: Any, own: Any, o: Any, other: Any, s: Any, step: Any, dilation: Any, columns: Any,
+        values: Any, v: Any,
     ) -> Any:  # fmt: skip
-        index = types.intp
-        places = (index, source, index, index, index, index, weights, index)
-        signature = types.void(target, *places)
+        n = types.intp
+        signature = types.void(own, n, other, n, n, n, n, values, n)
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-            kinds = signature.args
-            vectors = _Vectors(builder, context.get_data_type(kinds[0].dtype))
-            into, out_of, values = (_data(context, builder, kinds[n], args[n]) for n in (0, 2, 7))
+            def data(index: int) -> ir.Value:
+                kind = signature.args[index]
+                return context.make_array(kind)(context, builder, args[index]).data
+
             lines = _Rows(builder, rows, args[4], args[5])
             places = [builder.add(args[8], _INDEX(tap)) for tap in range(9)]
-            taps = [vectors.spread(builder.load(builder.gep(values, [i]))) for i in places]
-            targets, around = lines.begin(args[1]), lines.around(args[3])
-            span = (_INDEX(0), args[6], _INDEX(vectors.length))
-            with cgutils.for_range_slice(builder, *span, intp=_INDEX) as (x, _):
-                places = [builder.add(begin, x) for begin in targets]
-                sums = [vectors.load(into, place) for place in places]
-                for position, serves in lines.taps(around, x):
-                    value = vectors.load(out_of, position)
-                    for row, tap in serves:
-                        sums[row] = vectors.multiply_add(taps[tap], value, sums[row])
-                for place, value in zip(places, sums, strict=True):
-                    vectors.store(value, into, place)
+            emit(
+                _Call(
+                    builder=builder,
+                    vectors=_Vectors(builder, context.get_data_type(own.dtype)),
+                    lines=lines,
+                    own=data(0),
+                    own_rows=lines.begin(args[1]),
+                    other=data(2),
+                    other_rows=lines.around(args[3]),
+                    columns=args[6],
+                    values=[builder.gep(data(7), [place]) for place in places],
+                )
+            )
             return context.get_dummy_value()
 
         return signature, generate
 
-    return add
+    return loop
 
 
-def _dot_rows(rows: int) -> Any:
-    """Return the loop that adds up products of ``rows`` rows with nine shifts of another map."""
-
-    @intrinsic
-    def dot(
-        typing: Any, slope: Any, t: Any, source: Any, s: Any, step: Any, dilation: Any, count: Any,
-        totals: Any, w: Any,
-    ) -> Any:  # fmt: skip
-        index = types.intp
-        places = (index, source, index, index, index, index, totals, index)
-        signature = types.void(slope, *places)
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-            kinds = signature.args
-            vectors = _Vectors(builder, context.get_data_type(kinds[0].dtype))
-            slopes, maps, into = (_data(context, builder, kinds[n], args[n]) for n in (0, 2, 7))
-            lines = _Rows(builder, rows, args[4], args[5])
-            own, around = lines.begin(args[1]), lines.around(args[3])
-            sums = [cgutils.alloca_once_value(builder, vectors.zero()) for _ in range(9)]
-            span = (_INDEX(0), args[6], _INDEX(vectors.length))
-            with cgutils.for_range_slice(builder, *span, intp=_INDEX) as (x, _):
-                down = [vectors.load(slopes, builder.add(begin, x)) for begin in own]
-                values = [builder.load(place) for place in sums]
-                for position, serves in lines.taps(around, x):
-                    value = vectors.load(maps, position)
-                    for row, tap in serves:
-                        values[tap] = vectors.multiply_add(down[row], value, values[tap])
-                for place, value in zip(sums, values, strict=True):
-                    builder.store(value, place)
-            for tap, place in enumerate(sums):
-                total = vectors.total(builder.load(place))
-                if not isinstance(total.type, ir.DoubleType):
-                    total = builder.fpext(total, ir.DoubleType())
-                goal = builder.gep(into, [builder.add(args[8], _INDEX(tap))])
-                builder.store(builder.fadd(builder.load(goal), total), goal)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return dot
+def _add_rows(call: _Call) -> None:
+    """Write the loop that adds a 3x3 convolution of the other map, with nine weights."""
+    builder, vectors = call.builder, call.vectors
+    taps = [vectors.spread(builder.load(pointer)) for pointer in call.values]
+    with call.walk() as (x, _):
+        places = [builder.add(begin, x) for begin in call.own_rows]
+        sums = [vectors.load(call.own, place) for place in places]
+        for position, serves in call.lines.taps(call.other_rows, x):
+            value = vectors.load(call.other, position)
+            for row, tap in serves:
+                sums[row] = vectors.multiply_add(taps[tap], value, sums[row])
+        for place, value in zip(places, sums, strict=True):
+            vectors.store(value, call.own, place)
 
 
-def _sweep(loop_of: Callable[[int], Any]) -> Any:
+def _add_products_of_rows(call: _Call) -> None:
+    """Write the loop that adds sums of products with nine shifts of the other map to float64."""
+    builder, vectors = call.builder, call.vectors
+    sums = [cgutils.alloca_once_value(builder, vectors.zero()) for _ in call.values]
+    with call.walk() as (x, _):
+        down = [vectors.load(call.own, builder.add(begin, x)) for begin in call.own_rows]
+        values = [builder.load(place) for place in sums]
+        for position, serves in call.lines.taps(call.other_rows, x):
+            value = vectors.load(call.other, position)
+            for row, tap in serves:
+                values[tap] = vectors.multiply_add(down[row], value, values[tap])
+        for place, value in zip(sums, values, strict=True):
+            builder.store(value, place)
+    for place, pointer in zip(sums, call.values, strict=True):
+        total = vectors.total(builder.load(place))
+        if not isinstance(total.type, ir.DoubleType):
+            total = builder.fpext(total, ir.DoubleType())
+        builder.store(builder.fadd(builder.load(pointer), total), pointer)
+
+
+def _sweep(emit: Callable[[_Call], None]) -> Any:
     """Return a function that runs a loop over all rows of a tile, as many rows at once as it can.
 
     ``(target, t, source, s, row, height, columns, dilation, values, v)``: two flat buffers and
     where the tile begins in them; pixels from row to row; rows and columns of the tile, columns
     in whole vectors; the dilation; nine values and where they begin.
     """
-    one, two, three, four = (loop_of(rows) for rows in (1, 2, 3, 4))
+    one, two, three, four = (_innermost(rows, emit) for rows in (1, 2, 3, 4))
 
     @njit(nogil=True)
     def sweep(
@@ -224,8 +235,10 @@ def _sweep(loop_of: Callable[[int], Any]) -> Any:
     return sweep
 
 
-_add_convolution = _sweep(_add_rows)  # adds a 3x3 convolution of a tile, nine weights
-_add_products = _sweep(_dot_rows)  # adds sums of products with the nine shifts, nine float64
+# Adds a 3x3 convolution of a tile, with nine weights.
+_add_convolution = _sweep(_add_rows)
+# Adds the sums of products of two tiles, one of them shifted nine ways, to nine float64.
+_add_products = _sweep(_add_products_of_rows)
 
 
 def _loop(function: Callable[..., None]) -> Callable[..., None]:
