@@ -84,21 +84,16 @@ class UNet(nn.Module):
 
 
 def peers() -> dict[str, Callable[[], nn.Module]]:
-    """Return how to make each U-Net that is at hand."""
+    """Return how to make each network that is at hand, our U-Net first."""
     found: dict[str, Callable[[], nn.Module]] = {"unet": UNet}
     with suppress(ImportError):
         basic = import_module("monai.networks.nets").BasicUNet
         found["monai"] = lambda: basic(spatial_dims=2, in_channels=1, out_channels=2)
+    with suppress(ImportError):
+        layers = import_module("dlsia.core.networks.msdnet").MixedScaleDenseNetwork
+        shape = {"num_layers": 30, "max_dilation": 10}
+        found["dlsia depth 30"] = lambda: layers(1, 2, activation=nn.ReLU(), **shape)
     return found
-
-
-def dlsia(depth: int) -> nn.Module | None:
-    """Return dlsia's network of that depth, or None where it is not installed."""
-    try:
-        network = import_module("dlsia.core.networks.msdnet").MixedScaleDenseNetwork
-    except ImportError:
-        return None
-    return network(1, 2, num_layers=depth, max_dilation=10, activation=nn.ReLU())
 
 
 def kernels() -> list[Kernel]:
@@ -147,9 +142,9 @@ def run_network(network: nn.Module, x: torch.Tensor, *, learn: bool) -> None:
             network(x)
 
 
-def network_of(depth: int, width: int, channels: int = 1) -> MixedScaleDense:
+def network_of(depth: int, width: int) -> MixedScaleDense:
     torch.manual_seed(0)
-    return MixedScaleDense(channels, depth, width, range(1, 11), outputs=2)
+    return MixedScaleDense(1, depth, width, range(1, 11), outputs=2)
 
 
 def operations(depth: int, width: int, side: int, *, learn: bool) -> float:
@@ -216,9 +211,6 @@ def compare_peers(args: Namespace, figures: dict[str, float]) -> None:
     for learn, side in ((False, 512), (True, 256)):
         layers, x = network_of(100, 1), torch.randn(1, 1, side, side)
         made = {name: make() for name, make in peers().items()}
-        other = dlsia(30)
-        if other is not None:
-            made["dlsia depth 30"] = other
         acts = [partial(run_network, network, x, learn=learn) for network in made.values()]
         ours, *theirs = interleaved(3, partial(run, layers, best, x, learn=learn), *acts)
         what = "training" if learn else "inference"

@@ -125,7 +125,9 @@ def test_info_takes_a_voxel_size(foam: FoamPaths, capsys: pytest.CaptureFixture[
 def test_doctor_names_what_a_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for words in ("Python", "torch", "Device", "OMP_WAIT_POLICY", "napari", "Qt binding", "kernel"):
+    for words in (
+        "Python", "torch", "Device", "OMP_WAIT_POLICY", "napari", "Qt binding", "Engine", "kernel",
+    ):  # fmt: skip
         assert words in shown
     difference = re.search(r"differs from plain convolutions by (\S+)", shown)
     assert difference is not None
@@ -143,7 +145,7 @@ def test_doctor_loads_neither_napari_nor_qt() -> None:
 
 def test_waiting_threads_are_passive_before_torch_loads() -> None:
     code = (
-        "import os, sys; import brushfire;"
+        "import os, sys; from brushfire.cli import main; main(['--version']);"
         "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
     )
     environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}

@@ -73,13 +73,11 @@ class Trainer:
         self._fitted: _Head | None = None
         if share is not None:
             # The blend comes out as it was, and the trained part of it goes on in full.
-            weight, bias = _head(model)
             maps = slice(model.inputs, model.layers.maps)
-            on_maps = weight[:, maps] / share
-            weight[:, maps] = 0
-            self._fitted = weight.clone(), bias
-            weight[:, maps] = on_maps
-            _set_head(model, (weight, bias))
+            self._fitted, trained = _head(model), _head(model)
+            self._fitted[0][:, maps] = 0
+            trained[0][:, maps] /= share
+            _set_head(model, trained)
         self._model = model.train()
         self.average = copy.deepcopy(model).requires_grad_(False)
         self._optimiser = self._new_optimiser()
@@ -122,8 +120,8 @@ class Trainer:
         _set_head(self.average, trained)
         # The newest weights follow by the same change, so that averaging does not undo it.
         weight, bias = _head(self._model)
-        change = (weight + trained[0] - before[0], bias + trained[1] - before[1])
-        _set_head(self._model, change)
+        newest = (weight + trained[0] - before[0], bias + trained[1] - before[1])
+        _set_head(self._model, newest)
 
     def blended(self, voxels: int) -> SegmentationModel:
         """Return the averaged weights, the head between the fitted and the trained one.

@@ -14,6 +14,7 @@ MAX_DEPTH = 400
 MAX_WIDTH = 64
 MAX_DILATION = 64
 MAX_SLICES = 7
+_NEAR = 1.5  # pixels between slices up to which neighbours help
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,6 @@ def _check_range(what: str, value: object, highest: int) -> None:
             got=repr(value),
             do="Choose one in that range.",
         )
-
-
-_NEAR = 1.5
 
 
 def suggest_settings(shape: Triple, spacing: float, *, cores: int, gpu: bool) -> NetworkSettings:

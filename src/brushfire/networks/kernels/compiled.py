@@ -78,7 +78,7 @@ class CompiledKernel:
         found: list[Array] = []
         for first, last in reversed(weights.blocks):
             known, stop = layers.row(first), layers.row(last)
-            taps = weights.back_to(first, last)
+            taps = weights.back_to(first, known, stop)
             add = partial(wide.run, loops.add_maps, place.flat, taps, known, known)
             if stop < end:
                 add(stop, end, known, stop, *order)
@@ -96,7 +96,7 @@ class CompiledKernel:
             )  # fmt: skip
             found[:0] = weights.parted(collected, first, last)
         if input_too:
-            taps = weights.back_to_input()
+            taps = weights.back_to(0, 0, layers.channels)
             wide.run(
                 loops.add_maps, place.flat, taps, layers.channels, 0,
                 layers.channels, end, 0, layers.channels, *order,
@@ -143,15 +143,8 @@ class _Weights:
             taps[: part.shape[1], n * width : (n + 1) * width] = part.swapaxes(0, 1)
         return taps
 
-    def back_to(self, first: int, last: int) -> Array:
-        """Return the mirrored weights of all layers from ``first`` on, on the maps of layers."""
-        return self._back(first, self._layers.row(first), self._layers.row(last))
-
-    def back_to_input(self) -> Array:
-        """Return the mirrored weights of all layers on the input."""
-        return self._back(0, 0, self._layers.channels)
-
-    def _back(self, first: int, start: int, stop: int) -> Array:
+    def back_to(self, first: int, start: int, stop: int) -> Array:
+        """Return the mirrored weights of all layers from ``first`` on, on maps start:stop."""
         width = self._layers.width
         taps = self._nothing((self._layers.depth - first) * width, stop - start)
         for n, part in enumerate(self._parts[first:]):
