@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 from safetensors.torch import save
 
 from brushfire.errors import ModelError
@@ -98,12 +101,22 @@ def test_a_block_of_another_kind_is_refused(model: SegmentationModel) -> None:
         model.probabilities(np.zeros((2, 2 * model.context, 8, 8), np.float32))
 
 
-def test_large_slices_are_predicted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+@given(megabytes=st.integers(45, 70), top=st.integers(0, 60), right=st.integers(61, 170))
+@examples(max_examples=10, deadline=None)
+def test_parts_under_a_budget_do_not_show(megabytes: int, top: int, right: int) -> None:
     model = make(SETTINGS[0], channels=1)
-    block = block_for(model, 1, 150, 170)
+    block = block_for(model, 1, 250, 270)
     whole = model.probabilities(block)
-    monkeypatch.setattr("brushfire.networks.model._CORE", 64)
-    assert np.abs(model.probabilities(block) - whole).max() < 1e-5
+    assert np.abs(model.probabilities(block, budget_bytes=megabytes * 2**20) - whole).max() < 1e-5
+    wanted = slice(top, 220), slice(33, right)
+    part = model.probabilities(block, wanted=wanted, budget_bytes=megabytes * 2**20)
+    assert np.abs(part - whole[:, :, *wanted]).max() < 1e-5
+
+
+def test_a_budget_that_no_part_fits_in_is_refused() -> None:
+    model = make(SETTINGS[0], channels=1)
+    with pytest.raises(ModelError, match="fit into the memory"):
+        model.probabilities(block_for(model, 1, 250, 270), budget_bytes=2**20)
 
 
 def test_measured_halo_keeps_the_promise_and_is_within_the_safe_one() -> None:

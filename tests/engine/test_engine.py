@@ -262,16 +262,29 @@ def test_what_is_fresh_of_another_model_is_predicted_anew(make_engine, strokes):
     assert tiles(collect(engine, lambda es: tiles(es) == everything))
 
 
+def test_too_little_memory_for_a_tile_is_told_and_more_is_taken_up(make_engine, strokes):
+    engine, _ = learned(make_engine, strokes)
+    engine.send(m.Stop())
+    engine.send(m.LimitMemory(2**20))
+    engine.send(view())
+    (told,) = endings(collect(engine, lambda es: bool(endings(es, "streaming"))), "streaming")
+    assert told.outcome == "failed"
+    assert "Give the session more memory" in str(told.error)
+    engine.send(m.LimitMemory(2**28))
+    engine.send(view())
+    assert len(tiles(collect(engine, has(m.TilePredicted, 4)))) == 4
+
+
 def test_learning_goes_on_while_the_view_moves_all_the_time(make_engine, strokes, monkeypatch):
     engine, _ = learned(make_engine, strokes)
     engine.send(m.Pause())
     collect(engine, lambda es: m.PhaseChanged("paused") in es)
     real = streaming.predict_tile
 
-    def costly(*args):
+    def costly(*args, **limits):
         # However fast the machine, a new view comes before the tiles of the last are done.
         engine.send(view(z=args[2][0] + 1 if args[2][0] + 1 < SHAPE[0] else 0))
-        return real(*args)
+        return real(*args, **limits)
 
     monkeypatch.setattr(streaming, "predict_tile", costly)
     monkeypatch.setattr(engine_module, "VISIBLE_AHEAD", 0.1)
@@ -311,11 +324,11 @@ def test_a_tile_of_a_region_that_met_a_full_memory_is_tried_again(
     collect(engine, has(m.TurnEnded))
     real, failed = regions.predict_box, []
 
-    def predict(*args):
+    def predict(*args, **limits):
         if len(failed) < 2:
             failed.append(True)
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(*args)
+        return real(*args, **limits)
 
     monkeypatch.setattr(regions, "predict_box", predict)
     engine.device = "cuda"  # from where there is a way back

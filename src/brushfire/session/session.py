@@ -310,6 +310,8 @@ class Session:
         as_before = replace(new.learning, cache_bytes=old.learning.cache_bytes)
         if (new.network, as_before) != (old.network, old.learning):
             self._send(m.Configure(new.network, new.learning))
+        if budget != old.memory_budget_bytes:
+            self._send(m.LimitMemory(parts.network))
         self._save()
 
     # -- classes and strokes -----------------------------------------------------------------
@@ -604,6 +606,7 @@ class Session:
             network=settings.network,
             learning=settings.learning,
             tile=settings.tile,
+            network_bytes=shares(settings.memory_budget_bytes).network,
             device=self._device,
             seed=self._seed,
             revision=max([*(project.models() if project else ()), self._record.newest]),
