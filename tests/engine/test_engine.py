@@ -275,6 +275,23 @@ def test_too_little_memory_for_a_tile_is_told_and_more_is_taken_up(make_engine, 
     assert len(tiles(collect(engine, has(m.TilePredicted, 4)))) == 4
 
 
+def test_a_loss_that_is_not_finite_ends_learning_and_keeps_the_model(make_engine, strokes):
+    engine, model = learned(make_engine, strokes)
+    collect(engine, has(m.Stepped))
+    learner = engine._coach._pupil.learner
+    with torch.no_grad():
+        learner._trainer._model.head_bias.fill_(float("nan"))
+    (told,) = endings(collect(engine, lambda es: bool(endings(es, "learning"))), "learning")
+    assert told.outcome == "failed"
+    assert "lower learning rate" in str(told.error)
+    assert learner.shown.revision >= model.revision
+    engine.send(view())
+    collect(engine, has(m.TilePredicted))
+    engine.send(m.Train())
+    events = collect(engine, has(m.Stepped, 2))
+    assert all(np.isfinite(e.loss) for e in events if isinstance(e, m.Stepped))
+
+
 def test_learning_goes_on_while_the_view_moves_all_the_time(make_engine, strokes, monkeypatch):
     engine, _ = learned(make_engine, strokes)
     engine.send(m.Pause())

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from brushfire.engine import messages as m
 from brushfire.engine.coach import Coach
-from brushfire.engine.device import choose_device, free_memory, is_out_of_memory, set_up_thread
+from brushfire.engine.device import (
+    choose_device,
+    free_memory,
+    is_out_of_memory,
+    set_up_thread,
+    step_bytes,
+)
 from brushfire.engine.mailbox import Inbox, Outbox
 from brushfire.engine.regions import Regions
 from brushfire.engine.streaming import Streamer
@@ -243,6 +249,7 @@ class Engine:
             device=self.device,
             seed=self._seed,
             revision=self._newest_revision,
+            step_bytes=step_bytes(self.device, self._network_bytes),
         )
 
     # -- failures ----------------------------------------------------------------------------

@@ -148,11 +148,20 @@ class SegmentationModel(nn.Module):
         """Return standardised inputs, first axis the input, held at each knot where below it."""
         return [_held(inputs, knot) for knot in self.knots]
 
-    def terms(self, normalised: Tensor) -> Tensor:
-        """Return all that the head is linear in, (images, terms, height, width)."""
-        buffer, layout = self.layers.flat_maps(self.standardise(self.raw_inputs(normalised)))
-        everything = torch.cat([buffer, *self.bent(buffer[: self.inputs])])
-        return layout.images_of(everything).transpose(0, 1)
+    def terms_at(self, normalised: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return all that the head is linear in, at some pixels, (pixels, terms).
+
+        Parameters
+        ----------
+        normalised : Tensor
+            (1, channels * slices, height, width).
+        rows, columns : Tensor
+            Of the pixels, int64.
+        """
+        inputs = self.standardise(self.raw_inputs(normalised))
+        with self.layers.lent_maps(inputs) as (buffer, layout):
+            maps = layout.images_of(buffer)[:, 0][:, rows, columns]
+        return torch.cat([maps, *self.bent(maps[: self.inputs])]).t()
 
     def logits(self, normalised: Tensor) -> Tensor:
         """Return logits from normalised intensities, in the proportions of the strokes."""
@@ -246,20 +255,20 @@ class SegmentationModel(nn.Module):
 
         def fits(*sides: int) -> bool:
             height, width = (min(side, n) for side, n in zip(sides, block, strict=True))
-            return self._bytes(height, width) <= budget
+            return self.bytes_of(height, width) <= budget
 
         cell = best_cut(size, self.halo, fits)
         if cell is None:
             side = LEAST + 2 * self.halo
             raise ModelError(
                 "The maps of a small part of a slice fit into the memory that the network gets.",
-                got=f"{budget / 2**20:.0f} MiB for {self._bytes(side, side) / 2**20:.0f} MiB",
+                got=f"{budget / 2**20:.0f} MiB for {self.bytes_of(side, side) / 2**20:.0f} MiB",
                 do="Give the session more memory, or choose a network of less depth and width.",
             )
         return cell
 
-    def _bytes(self, height: int, width: int) -> int:
-        """Return about how much memory the prediction of a part of a slice takes, in bytes."""
+    def bytes_of(self, height: int, width: int) -> int:
+        """Return about how many bytes it takes to predict a part of a slice, its halo included."""
         layout = FlatLayout(1, (height, width), max(self.layers.dilations), self.layers.border)
         # The maps, the head's sums, and the inputs twice: as they were beside as they are.
         values = self.layers.maps + 2 * len(self.classes) + 2 * self.inputs
