@@ -46,12 +46,18 @@ GOALS = {
     "training_d30_128_best": ">= 5",
     "training_d30_256_best": ">= 12",
     "training_d20w4_256_best": ">= 4",
+    "memory_training_d100_grouped": "<= 420",
     "memory_training_d100_compiled": "<= 420",
+    "budget_512_mb_took": "<= 512",
+    "budget_512_mb_difference": "< 1e-3",
+    "pixel_cost_spread": "<= 1.15",
     "unet_over_ours_d100_512": ">= 1",
 }
 INFERENCE = [(30, 1, 256), (30, 1, 512), (100, 1, 256), (100, 1, 512), (20, 4, 256)]
 TRAINING = [(30, 1, 128), (30, 1, 256), (100, 1, 128), (100, 1, 256), (20, 4, 256)]
-LARGE = [(30, 1, 1024), (100, 1, 1024), (200, 1, 512), (100, 1, 2560)]
+LARGE = [(30, 1), (100, 1), (200, 1), (30, 4)]
+SIDES = [256, 512, 1024, 2560]
+BUDGET = 512 * 2**20
 
 
 class UNet(nn.Module):
@@ -121,8 +127,11 @@ def run(layers: MixedScaleDense, kernel: Kernel | None, x: torch.Tensor, *, lear
     """Compute all maps, by a kernel or by the plain form; with a 1x1 layer, all gradients too."""
     layers.kernel = kernel
     if not learn:
+        if kernel:
+            with layers.lent_maps(x):
+                return
         with torch.no_grad():
-            layers.flat_maps(x) if kernel else layers.plain(x)
+            layers.plain(x)
         return
     layers.zero_grad()
     head = torch.full((2, layers.maps), 1e-3)
@@ -219,22 +228,82 @@ def compare_peers(args: Namespace, figures: dict[str, float]) -> None:
         figures[f"unet_over_ours_d100_{side}"] = theirs[0] / ours
 
 
+def model_of(depth: int, width: int = 1) -> SegmentationModel:
+    """Return a model without features and with weights that pass values on."""
+    torch.manual_seed(0)
+    settings = NetworkSettings(depth=depth, width=width, features=False)
+    model = SegmentationModel(settings, 1, (1, 2))
+    torch.nn.init.normal_(model.head_weight, std=0.1)
+    model.layers.kernel = kernels()[-1]
+    model.halo = 64  # with which random weights differ from the whole by 1e-5
+    return model
+
+
 def grow(args: Namespace, figures: dict[str, float]) -> None:
-    """Time larger images with the best kernel: the cost of a pixel stays the same."""
-    best = kernels()[-1]
-    sides = [256, 512, 1024] if args.quick else [256, 512, 1024, 2560]
-    layers = network_of(30, 1)
-    acts = [partial(run, layers, best, torch.randn(1, 1, s, s), learn=False) for s in sides]
-    costs = [ms / s**2 for ms, s in zip(interleaved(3, *acts), sides, strict=True)]
-    told = ", ".join(f"{s} px {cost * 1e6:.0f}" for s, cost in zip(sides, costs, strict=True))
-    note(args, f"nanoseconds a pixel, depth 30: {told}")
-    figures["pixel_cost_spread"] = max(costs) / min(costs)
-    if not args.quick:
-        for depth, width, side in LARGE:
-            layers, x = network_of(depth, width), torch.randn(1, 1, side, side)
-            (taken,) = interleaved(2, partial(run, layers, best, x, learn=False))
-            figures[f"inference_d{depth}_{side}_ms"] = taken
-            note(args, f"inference depth {depth}, {side} px: {taken:.0f} ms")
+    """Predict larger and larger slices under one budget: the cost of a pixel stays the same."""
+    sides = SIDES[:3] if args.quick else SIDES
+    for depth, width in LARGE[:1] if args.quick else LARGE:
+        model = model_of(depth, width)
+        blocks = [torch.randn(1, 1, side, side).numpy() for side in sides]
+        repeats = 1 if depth > 30 or width > 1 else 5
+        # One size after the other: a pass uses the memory of the one before.
+        taken = [
+            interleaved(repeats, partial(model.probabilities, block, budget_bytes=BUDGET))[0]
+            for block in blocks
+        ]
+        costs = [1e6 * ms / side**2 for side, ms in zip(sides, taken, strict=True)]
+        if (depth, width) == (30, 1):
+            figures["pixel_cost_spread"] = max(costs) / min(costs)
+        told = []
+        for side, ms, cost in zip(sides, taken, costs, strict=True):
+            figures[f"prediction_d{depth}w{width}_{side}_ms"] = ms
+            told.append(f"{side} px {ms:.0f} ms ({cost:.0f} ns a pixel)")
+        note(args, f"prediction, depth {depth}, width {width}: " + ", ".join(told))
+
+
+def bounded(args: Namespace, figures: dict[str, float]) -> None:
+    """Predict a large slice under a small budget, in a process of its own."""
+    side = 1024 if args.quick else 2560
+    command = [sys.executable, __file__, "--budget", str(side)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    taken, difference = map(float, done.stdout.split())
+    figures["budget_512_mb_took"], figures["budget_512_mb_difference"] = taken, difference
+    told = f"{side} px at depth 100 under 512 MiB: {taken:.0f} MiB"
+    note(args, f"{told}, at most {difference:.1e} from what it is without a limit")
+
+
+def print_budget(side: int) -> None:
+    """Print what a prediction under the budget takes in MiB, and how it differs from a whole."""
+    model, block = model_of(100), torch.randn(1, 1, side, side).numpy()
+    model.probabilities(block[:, :, :64, :64])
+    before = peak_rss_mb()
+    found = model.probabilities(block, budget_bytes=BUDGET)
+    taken = (peak_rss_mb() - before) * 1e6 / 2**20 - found.nbytes / 2**20
+    whole = model.probabilities(block, budget_bytes=2**40)
+    print(taken, float(abs(found - whole).max()))
+
+
+def limits(args: Namespace, figures: dict[str, float], rate: float) -> None:
+    """Count operations and bytes: what no code on this processor can be faster than."""
+    source = torch.zeros(2**26)
+    target = torch.empty_like(source)
+    (ms,) = interleaved(7, partial(target.copy_, source))
+    band = figures["copy_gbs"] = 2 * source.nbytes / ms / 1e6
+    note(args, f"copying: {band:.1f} GB/s")
+    for what, learn, cases in (("inference", False, INFERENCE), ("training", True, TRAINING)):
+        for depth, width, side in cases:
+            maps = 1 + depth * width
+            # At the least every map is written once and read once for each block after it, and
+            # so are the gradients.
+            blocks = -(-depth * width // 15)
+            floats = maps * (1 + (blocks + 1) / 2) * (3 if learn else 1)
+            by_bytes = 4 * floats * side**2 / band / 1e6
+            by_operations = operations(depth, width, side, learn=learn) / rate / 1e6
+            note(
+                args,
+                f"{what}, depth {depth}, width {width}, {side} px: at the least "
+                f"{by_operations:.1f} ms for operations, {by_bytes:.1f} ms for bytes",
+            )
 
 
 def memory_of(name: str, depth: int, side: int, *, learn: bool) -> float:
@@ -258,11 +327,15 @@ def print_memory(name: str, depth: int, side: int, mode: str) -> None:
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--memory", nargs=4, metavar=("KERNEL", "DEPTH", "SIDE", "MODE"))
+    options.add_argument("--budget", type=int, metavar="SIDE")
     args = options.parse_args()
     torch.set_num_threads(1)
     if args.memory:
         name, depth, side, mode = args.memory
         print_memory(name, int(depth), int(side), mode)
+        return
+    if args.budget:
+        print_budget(args.budget)
         return
     figures = {
         "error_float64": worst_error(torch.float64),
@@ -273,8 +346,10 @@ def main() -> None:
     note(args, f"matrix products: {rate:.0f} GF/s")
     compare(args, figures, rate, learn=False)
     compare(args, figures, rate, learn=True)
+    limits(args, figures, rate)
     compare_peers(args, figures)
     grow(args, figures)
+    bounded(args, figures)
     side = 512 if args.quick else 1024
     for what, learn in (("inference", False), ("training", True)):
         for kernel in kernels():
