@@ -266,14 +266,38 @@ def test_dlsia_cuts_off_intensities_below_zero() -> None:
     assert (there - model(x)).abs().max() > 0.1
 
 
-def test_weights_that_were_trained_on_are_taken_as_they_are() -> None:
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("layer_3.conv_0.weight", (0, 2, 0, 0)),  # one of a pair is seen otherwise than its other
+        ("layer_1.conv_0.weight", (0, 0, 1, 0)),  # an input is seen beside its pair
+        ("layer_0.conv_1.weight", (0, 0, 1, 1)),
+        ("layer_0.conv_0.weight", (0, 0, 2, 2)),
+        ("layer_0.conv_0.bias", (0,)),
+        ("final_convolution.weight", (0, 0, 0, 0)),
+    ],
+)
+def test_weights_that_were_trained_on_are_taken_as_they_are(
+    name: str, place: tuple[int, ...]
+) -> None:
     model = model_of("zero")
     state = to_dlsia(model)
-    state["layer_3.conv_0.weight"][0, 2, 0, 0] += 0.5  # no longer what the other of its pair has
+    state[name][place] += 0.01
     x = 1000 + 20 * torch.randn(1, 1, 20, 20, dtype=torch.float64)
     again = from_dlsia(state, dilations=flat_dilations(model)).double()
     assert again.settings.depth > model.settings.depth
     agree(again(x), dlsia_logits(state, flat_dilations(model), x))
+
+
+@pytest.mark.parametrize("bias", [0.7, 0.0, -0.7])
+def test_a_map_that_is_the_same_everywhere_still_has_edges(bias: float) -> None:
+    state = dlsia_state(inputs=1, outputs=2, depth=4, width=1)
+    state["layer_1.conv_0.weight"].zero_()
+    state["layer_1.conv_0.bias"].fill_(bias)
+    x = torch.randn(1, 1, 20, 20, dtype=torch.float64)
+    model = from_dlsia(state).double()
+    assert model.settings.depth == (5 if bias > 0 else 4)  # an input is a layer, too
+    agree(model(x), dlsia_logits(state, TEN, x))
 
 
 def test_maps_of_one_layer_stay_one_layer_where_their_dilations_allow() -> None:
