@@ -77,10 +77,11 @@ def import_weights(
     if layout == "dlsia":
         model = from_dlsia(state, **chosen)
     else:
-        if chosen.pop("border", "symmetric") != "symmetric":
+        other = chosen.pop("border", "symmetric")
+        if other != "symmetric":
             raise ModelError(
                 "msd_pytorch mirrors a slice at its edges, which is border symmetric.",
-                got=f"border {border}",
+                got=f"border {other}",
                 do="Leave the border out.",
             )
         model = from_msd_pytorch(state, **chosen)
