@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from brushfire.errors import ModelError
@@ -69,11 +72,11 @@ def test_probabilities_are_those_of_forward(model: SegmentationModel) -> None:
 
 
 def test_logits_are_linear_in_the_terms(model: SegmentationModel) -> None:
-    x = torch.randn(2, model.channels * model.settings.slices, 12, 9)
-    terms = model.terms(x)
-    expected = torch.einsum("nthw,kt->nkhw", terms, model.head_weight)
-    expected = expected + model.head_bias[:, None, None]
-    torch.testing.assert_close(model.logits(x), expected, rtol=1e-4, atol=1e-4)
+    x = torch.randn(1, model.channels * model.settings.slices, 12, 9)
+    rows, columns = torch.tensor([0, 3, 11, 3]), torch.tensor([8, 0, 4, 0])
+    expected = model.terms_at(x, rows, columns) @ model.head_weight.t() + model.head_bias
+    found = model.logits(x)[0][:, rows, columns].t()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_batch_is_its_images(model: SegmentationModel) -> None:
@@ -109,15 +112,29 @@ def test_a_block_of_another_kind_is_refused(model: SegmentationModel) -> None:
         model.probabilities(np.zeros((2, 2 * model.context, 8, 8), np.float32))
 
 
-@pytest.mark.parametrize("border", BORDERS)
-def test_large_slices_are_predicted_in_parts(
-    border: Border, monkeypatch: pytest.MonkeyPatch
+@given(
+    megabytes=st.integers(45, 70),
+    top=st.integers(0, 60),
+    right=st.integers(61, 170),
+    border=st.sampled_from(BORDERS),
+)
+@examples(max_examples=10, deadline=None)
+def test_parts_under_a_budget_do_not_show(
+    megabytes: int, top: int, right: int, border: Border
 ) -> None:
     model = make(replace(SETTINGS[0], border=border), channels=1)
-    block = block_for(model, 1, 150, 170)
+    block = block_for(model, 1, 250, 270)
     whole = model.probabilities(block)
-    monkeypatch.setattr("brushfire.networks.model._CORE", 64)
-    assert np.abs(model.probabilities(block) - whole).max() < 1e-5
+    assert np.abs(model.probabilities(block, budget_bytes=megabytes * 2**20) - whole).max() < 1e-5
+    wanted = slice(top, 220), slice(33, right)
+    part = model.probabilities(block, wanted=wanted, budget_bytes=megabytes * 2**20)
+    assert np.abs(part - whole[:, :, *wanted]).max() < 1e-5
+
+
+def test_a_budget_that_no_part_fits_in_is_refused() -> None:
+    model = make(SETTINGS[0], channels=1)
+    with pytest.raises(ModelError, match="fit into the memory"):
+        model.probabilities(block_for(model, 1, 250, 270), budget_bytes=2**20)
 
 
 @pytest.mark.parametrize("border", BORDERS)
@@ -128,7 +145,7 @@ def test_tiles_equal_the_whole_at_the_edges_of_a_volume_too(border: Border) -> N
     volume = open_volume(block, axes="czyx")
     whole = model.probabilities(block)
     for core in Grid((2, 70, 61), (1, 24, 24)).boxes():
-        tile = predict_box(model, volume, core)
+        tile = predict_box(model, volume, core, budget_bytes=64 * 2**20)
         assert np.abs(tile - whole[(slice(None), *core.slices)]).max() < 1e-5
 
 

@@ -35,7 +35,13 @@ def make_engine(volume: Volume) -> Iterator[Callable[..., Engine]]:
     made: list[Engine] = []
 
     def make(source: Volume = volume, **settings: object) -> Engine:
-        chosen = {"network": NETWORK, "learning": LEARNING, "tile": TILE, "device": "cpu"}
+        chosen = {
+            "network": NETWORK,
+            "learning": LEARNING,
+            "tile": TILE,
+            "network_bytes": 2**28,
+            "device": "cpu",
+        }
         engine = Engine(source, **{**chosen, **settings})
         engine.start()
         made.append(engine)

@@ -262,16 +262,46 @@ def test_what_is_fresh_of_another_model_is_predicted_anew(make_engine, strokes):
     assert tiles(collect(engine, lambda es: tiles(es) == everything))
 
 
+def test_too_little_memory_for_a_tile_is_told_and_more_is_taken_up(make_engine, strokes):
+    engine, _ = learned(make_engine, strokes)
+    engine.send(m.Stop())
+    engine.send(m.LimitMemory(2**20))
+    engine.send(view())
+    (told,) = endings(collect(engine, lambda es: bool(endings(es, "streaming"))), "streaming")
+    assert told.outcome == "failed"
+    assert "Give the session more memory" in str(told.error)
+    engine.send(m.LimitMemory(2**28))
+    engine.send(view())
+    assert len(tiles(collect(engine, has(m.TilePredicted, 4)))) == 4
+
+
+def test_a_loss_that_is_not_finite_ends_learning_and_keeps_the_model(make_engine, strokes):
+    engine, model = learned(make_engine, strokes)
+    collect(engine, has(m.Stepped))
+    learner = engine._coach._pupil.learner
+    with torch.no_grad():
+        learner._trainer._model.head_bias.fill_(float("nan"))
+    (told,) = endings(collect(engine, lambda es: bool(endings(es, "learning"))), "learning")
+    assert told.outcome == "failed"
+    assert "lower learning rate" in str(told.error)
+    assert learner.shown.revision >= model.revision
+    engine.send(view())
+    collect(engine, has(m.TilePredicted))
+    engine.send(m.Train())
+    events = collect(engine, has(m.Stepped, 2))
+    assert all(np.isfinite(e.loss) for e in events if isinstance(e, m.Stepped))
+
+
 def test_learning_goes_on_while_the_view_moves_all_the_time(make_engine, strokes, monkeypatch):
     engine, _ = learned(make_engine, strokes)
     engine.send(m.Pause())
     collect(engine, lambda es: m.PhaseChanged("paused") in es)
     real = streaming.predict_tile
 
-    def costly(*args):
+    def costly(*args, **limits):
         # However fast the machine, a new view comes before the tiles of the last are done.
         engine.send(view(z=args[2][0] + 1 if args[2][0] + 1 < SHAPE[0] else 0))
-        return real(*args)
+        return real(*args, **limits)
 
     monkeypatch.setattr(streaming, "predict_tile", costly)
     monkeypatch.setattr(engine_module, "VISIBLE_AHEAD", 0.1)
@@ -311,11 +341,11 @@ def test_a_tile_of_a_region_that_met_a_full_memory_is_tried_again(
     collect(engine, has(m.TurnEnded))
     real, failed = regions.predict_box, []
 
-    def predict(*args):
+    def predict(*args, **limits):
         if len(failed) < 2:
             failed.append(True)
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(*args)
+        return real(*args, **limits)
 
     monkeypatch.setattr(regions, "predict_box", predict)
     engine.device = "cuda"  # from where there is a way back

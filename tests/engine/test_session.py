@@ -579,8 +579,9 @@ def test_the_predicted_region_of_the_newest_export_is_kept_and_no_other(session,
         region = Box((1, 0, 0), (stop, 40, 50))
         job = session.export(tmp_path / f"{number}.tif", format="tiff", region=region)
         assert job_of(session, job).state == "finished"
-        kept = list((session.project.folder / "predictions").iterdir())
-        assert len(kept) == 1
+        folder = session.project.folder / "predictions"
+        # What was set aside is removed in the background.
+        assert session.wait_for(lambda at=folder: len(list(at.iterdir())) == 1, PATIENCE)
     with pytest.raises(ExportError):
         session.export(tmp_path / "1.tif", format="tiff", region=region)
     again = session.export(tmp_path / "1.tif", format="tiff", region=region, overwrite=True)

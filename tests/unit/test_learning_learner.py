@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 
-from brushfire.errors import LearningError, ModelError
+from brushfire.errors import LearningError, ModelError, SettingsError
 from brushfire.geometry import Box
 from brushfire.learning import Learner, LearningSettings
+from brushfire.learning.workload import Workload
 from brushfire.networks import NetworkSettings, SegmentationModel
 
 if TYPE_CHECKING:
@@ -34,8 +37,9 @@ def learner_of(
     network: NetworkSettings = NETWORK,
     learning: LearningSettings = LEARNING,
     seed: int = 0,
+    step_bytes: float = math.inf,
 ) -> Learner:
-    learner = Learner(volume, network, learning, device="cpu", seed=seed)
+    learner = Learner(volume, network, learning, device="cpu", seed=seed, step_bytes=step_bytes)
     learner.set_annotations(store.snapshot())
     return learner
 
@@ -341,3 +345,71 @@ def test_a_seed_decides_everything(volume: Volume) -> None:
 
     assert run(3) == run(3)
     assert run(3) != run(4)
+
+
+def test_work_grows_into_the_memory_that_a_step_may_take(volume: Volume) -> None:
+    wanted = LearningSettings(patch=128, batch=4)
+    sizes = []
+    for megabytes in (0.001, 8, 24, 10_000):
+        learner = learner_of(volume, painted(), learning=wanted, step_bytes=megabytes * 2**20)
+        assert np.isfinite(learner.step().loss)
+        assert learner._workload is not None
+        sizes.append(learner._workload)
+    assert sizes[0] == Workload(64, 1), "the least is tried whatever it takes"
+    assert sizes[-1] == Workload(128, 4)
+    assert sizes == sorted(sizes, key=lambda size: size.pixels)
+    assert len(set(sizes)) > 2
+
+
+def test_little_memory_looks_at_strokes_in_small_squares(volume: Volume) -> None:
+    learner = learner_of(volume, painted(), step_bytes=2**20)
+    learner.fit()
+    assert learner.propose().snapshot is not None
+    assert learner._cell == 64
+
+
+def test_numbers_that_are_not_finite_end_in_the_last_good_model(volume: Volume) -> None:
+    learner = learner_of(volume, painted())
+    learner.fit()
+    good = learner.propose().snapshot
+    assert good is not None
+    learner.step()
+    trainer = learner._trainer
+    assert trainer is not None
+    with torch.no_grad():
+        trainer._model.head_bias.fill_(float("nan"))
+    with pytest.raises(LearningError, match="lower learning rate"):
+        learner.step()
+    assert learner.shown == good
+    assert np.isfinite(learner.step().loss), "it can be started again"
+    learner.fit()
+    assert learner.evaluate().mean is not None
+
+
+def test_numbers_that_are_not_finite_before_the_first_model_start_anew(volume: Volume) -> None:
+    learner = learner_of(volume, painted())
+    learner.step()
+    trainer = learner._trainer
+    assert trainer is not None
+    with torch.no_grad():
+        trainer._model.layers.biases.fill_(float("inf"))
+    with pytest.raises(LearningError, match="finite"):
+        learner.step()
+    learner.fit()
+    assert np.isfinite(learner.step().loss)
+
+
+def test_a_patch_no_larger_than_a_dilation_is_refused(volume: Volume) -> None:
+    with pytest.raises(SettingsError, match="wider than the largest dilation"):
+        Learner(
+            volume,
+            NetworkSettings(depth=2, dilations=(1, 40)),
+            LearningSettings(patch=40),
+            device="cpu",
+        )
+    Learner(
+        volume,
+        NetworkSettings(depth=1, dilations=(1, 40)),  # that dilation is never used
+        LearningSettings(patch=40),
+        device="cpu",
+    )

@@ -11,7 +11,7 @@ from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 from torch import Tensor
 
 from brushfire.learning import LearningSettings
-from brushfire.learning.probe import Site, find_sites, probe
+from brushfire.learning.probe import Site, find_sites, picked, probe
 from brushfire.learning.regions import StrokeRegions
 from brushfire.learning.sampler import PatchSampler, SlabCache
 from brushfire.learning.training import Trainer, trained_share
@@ -85,7 +85,7 @@ def test_a_refit_agrees_with_the_strokes_in_both_heads(strokes: Strokes) -> None
         trainer.refit(strokes.slabs, strokes.sites)
     for voxels in (0, 5000, 10**9):
         shown = trainer.blended(voxels)
-        logits, truth = probe(shown, strokes.slabs, strokes.sites, shown.logits)
+        logits, truth = probe(shown, strokes.slabs, strokes.sites, picked(shown.logits))
         classes = np.asarray(trainer.classes)[logits.argmax(1).numpy()]
         assert (classes == truth).mean() > 0.95
     maps = slice(trainer.average.inputs, trainer.average.layers.maps)
@@ -118,3 +118,36 @@ def test_a_class_that_joins_leaves_the_fit_of_the_others(strokes: Strokes) -> No
     after = head(strokes.trainer.blended(5000))
     torch.testing.assert_close(after[:2], before)
     assert not after[2].any()
+
+
+def test_gradients_that_are_not_finite_change_nothing_and_end_learning(strokes: Strokes) -> None:
+    strokes.train(2)
+    trainer = strokes.trainer
+    before = copy.deepcopy(trainer._model.state_dict())
+
+    def explode(slope: Tensor) -> Tensor:
+        return slope * float("inf")
+
+    trainer._model.head_bias.register_hook(explode)
+    patches = strokes.sampler.draw(1, 64, margin=trainer.margin, turn=True)
+    counts = strokes.regions.counts(held=False)
+    losses = [trainer.step(patches, counts)[0] for _ in range(5)]
+    assert np.isfinite(losses[:4]).all()
+    assert np.isnan(losses[4])
+    after = trainer._model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_cost_of_a_step_grows_with_its_patches_and_learns_nothing(strokes: Strokes) -> None:
+    trainer = strokes.trainer
+    before = copy.deepcopy(trainer._model.state_dict())
+    costs = []
+    for side in (32, 64):
+        patches = strokes.sampler.draw(1, side, margin=trainer.margin, turn=True)
+        costs.append(trainer.cost(patches, strokes.regions.counts(held=False)))
+    maps = trainer._model.layers.maps
+    assert costs[0] < costs[1]
+    assert costs[1] > 3 * 4 * maps * 64**2, "the maps, their gradient and a copy of it"
+    assert trainer.steps == 0
+    after = trainer._model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)

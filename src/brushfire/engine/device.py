@@ -61,6 +61,22 @@ def set_up_thread() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), rank)
 
 
+def step_bytes(device: str, network_bytes: int) -> int:
+    """Return the memory that a training step may take.
+
+    Parameters
+    ----------
+    device : str
+        Where it runs.
+    network_bytes : int
+        What the session's budget gives to the network. A CUDA device has memory of its own: half
+        of what is free there, since others may want some too.
+    """
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0] // 2
+    return network_bytes
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that a device or the machine has no memory left."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):

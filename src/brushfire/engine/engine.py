@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from brushfire.engine import messages as m
 from brushfire.engine.coach import Coach
-from brushfire.engine.device import choose_device, free_memory, is_out_of_memory, set_up_thread
+from brushfire.engine.device import (
+    choose_device,
+    free_memory,
+    is_out_of_memory,
+    set_up_thread,
+    step_bytes,
+)
 from brushfire.engine.mailbox import Inbox, Outbox
 from brushfire.engine.regions import Regions
 from brushfire.engine.streaming import Streamer
@@ -50,6 +56,8 @@ class Engine:
         Shape of the network and how it learns.
     tile : int
         Edge of a streamed tile, voxels.
+    network_bytes : int
+        Memory that the network may take for a tile, and as much for a training step.
     device : str, optional
         Device to use; the best one by default.
     seed : int
@@ -65,6 +73,7 @@ class Engine:
         network: NetworkSettings,
         learning: LearningSettings,
         tile: int,
+        network_bytes: int,
         device: str | None = None,
         seed: int = 0,
         revision: int = 0,
@@ -73,13 +82,15 @@ class Engine:
         self._volume = volume
         self._settings = (network, learning)
         self._seed = seed
+        self._network_bytes = network_bytes
         self._inbox = Inbox()
         self._outbox = Outbox(OUTBOX_BYTES, lambda: self._inbox.urgent)
         emit = self._outbox.put
         self._emit: Callable[[m.Event], None] = emit
         self._coach = Coach(self._make_learner, network, emit)
-        self._streamer = Streamer(volume, Grid(volume.shape, (1, tile, tile)), emit)
-        self._regions = Regions(volume, self.device, emit)
+        grid = Grid(volume.shape, (1, tile, tile))
+        self._streamer = Streamer(volume, grid, emit, network_bytes)
+        self._regions = Regions(volume, self.device, emit, network_bytes)
         self._turns = Turns({kind: share / max(SHARES.values()) for kind, share in SHARES.items()})
         self._shown: ModelSnapshot | None = None
         self._newest_revision = revision
@@ -172,6 +183,8 @@ class Engine:
                 self._guard("streaming", lambda: self._streamer.set_view(command))
             case m.PredictRegion():
                 self._guard("region", lambda: self._regions.add(command))
+            case m.LimitMemory(network_bytes):
+                self._limit(network_bytes)
             case m.CancelRegion(job):
                 self._guard("region", lambda: self._regions.cancel(job))
             case _:
@@ -197,6 +210,10 @@ class Engine:
             case m.Configure(network, learning):
                 self._settings = (network, learning)
                 self._coach.replace(self._make_learner, network)
+
+    def _limit(self, network_bytes: int) -> None:
+        self._network_bytes = network_bytes
+        self._streamer.network_bytes = self._regions.network_bytes = network_bytes
 
     def _restore(self, snapshot: ModelSnapshot) -> None:
         """Show a stored model; learning goes on from it where the settings are those it has."""
@@ -232,6 +249,7 @@ class Engine:
             device=self.device,
             seed=self._seed,
             revision=self._newest_revision,
+            step_bytes=step_bytes(self.device, self._network_bytes),
         )
 
     # -- failures ----------------------------------------------------------------------------

@@ -93,6 +93,13 @@ class Configure(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class LimitMemory(Command):
+    """Let the network take so many bytes for a tile, and as many for a training step."""
+
+    network_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PredictRegion(Command):
     """Predict a whole region with ``model`` into ``folder``; may resume there."""
 

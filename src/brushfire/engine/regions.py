@@ -33,9 +33,14 @@ class Regions:
         Where to predict.
     emit : callable
         Takes each event.
+    network_bytes : int
+        Memory that the network may take for a tile.
     """
 
-    def __init__(self, volume: Volume, device: str, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self, volume: Volume, device: str, emit: Callable[[Event], None], network_bytes: int
+    ) -> None:
+        self.network_bytes = network_bytes
         self._volume = volume
         self._device = device
         self._emit = emit
@@ -58,7 +63,7 @@ class Regions:
             self._starting = self._waiting.popleft()
             self._current = _Run(self._starting, self._volume, self._device)
             self._starting = None
-        elif self._current.step():
+        elif self._current.step(self.network_bytes):
             self._end("finished")
             return
         if time.monotonic() - self._current.reported > _REPORT_SECONDS:
@@ -134,7 +139,7 @@ class _Run:
     def total(self) -> int:
         return self._files.total
 
-    def step(self) -> bool:
+    def step(self, budget_bytes: int) -> bool:
         """Predict and store a tile; True when there is none left."""
         # A tile that failed is tried again: it leaves the list once it is on disk.
         if self._item is None:
@@ -143,7 +148,7 @@ class _Run:
             assert self.done == self.total
             return True
         index, box = self._item
-        probabilities = predict_box(self._model, self._volume, box)
+        probabilities = predict_box(self._model, self._volume, box, budget_bytes=budget_bytes)
         self._files.write(index, labels_of(probabilities, self._model.classes))
         self._item = None
         return False

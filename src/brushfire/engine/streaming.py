@@ -30,9 +30,14 @@ class Streamer:
         The tiles of the volume.
     emit : callable
         Takes each event.
+    network_bytes : int
+        Memory that the network may take for a tile.
     """
 
-    def __init__(self, volume: Volume, grid: Grid, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self, volume: Volume, grid: Grid, emit: Callable[[Event], None], network_bytes: int
+    ) -> None:
+        self.network_bytes = network_bytes
         self.visible_seconds = 0.0
         """Time that the visible tiles of this model and view have taken so far."""
         self._volume = volume
@@ -99,6 +104,13 @@ class Streamer:
 
     def _predict(self, index: Triple) -> None:
         assert self._model is not None
-        tile = predict_tile(self._model, self._volume, index, self._grid.box(index), self._revision)
+        tile = predict_tile(
+            self._model,
+            self._volume,
+            index,
+            self._grid.box(index),
+            self._revision,
+            budget_bytes=self.network_bytes,
+        )
         self._made.add(index)
         self._emit(TilePredicted(tile))

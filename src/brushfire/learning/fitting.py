@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.losses import IGNORE
-from brushfire.learning.probe import probe
+from brushfire.learning.probe import picked, probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def fit_first(
 
     How stiff the fit is, is chosen on held-out strokes where every class has some.
     """
-    raw, classes = _chosen(*probe(model, cache, sites, model.raw_inputs))
+    raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
     model.input_mean.copy_(raw.mean(0))
     model.input_std.copy_(raw.std(0, correction=0).clamp(min=1e-6))
     inputs = (raw - model.input_mean) / model.input_std
@@ -99,7 +99,7 @@ def refit(
         The one nearest to the model's, and the one nearest to the fitted one that leaves the maps
         out as well.
     """
-    values, classes = _chosen(*probe(model, cache, sites, model.terms))
+    values, classes = _chosen(*probe(model, cache, sites, model.terms_at))
     target = index_table(model.classes)[classes]
     weights = _weights(target, len(model.classes))
     start = (model.head_weight.detach(), model.head_bias.detach())
@@ -139,7 +139,7 @@ class _Judge:
         self.able = present >= set(model.classes)
         if not self.able:
             return
-        raw, classes = _chosen(*probe(model, cache, sites, model.raw_inputs))
+        raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
         self._values = _first_terms(model, (raw - model.input_mean) / model.input_std)
         self._target = index_table(model.classes)[classes].to(raw.device)
         weights = class_weights(torch.bincount(self._target), 1.0)

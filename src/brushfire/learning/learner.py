@@ -14,12 +14,14 @@ from torch import Tensor
 from brushfire.errors import LearningError, ModelError
 from brushfire.learning.evaluation import evaluate_model
 from brushfire.learning.fitting import COUNT_POWER
-from brushfire.learning.probe import find_sites
+from brushfire.learning.probe import CELL, MARGIN, find_sites
 from brushfire.learning.proportions import prior_shift
 from brushfire.learning.regions import StrokeRegions
 from brushfire.learning.reports import Evaluation, Proposal, StepReport
 from brushfire.learning.sampler import PatchSampler, SlabCache, square_around
+from brushfire.learning.settings import check_patch
 from brushfire.learning.training import Trainer, trained_share, warm_up
+from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import SegmentationModel
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.probe import Site
-    from brushfire.learning.sampler import Block
+    from brushfire.learning.sampler import Block, Patch
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -42,6 +44,8 @@ _FIRST_FIT_SHARE = 6  # times as much for the first fit: features alone are that
 _PROPORTION_SLABS = 6  # places of the volume from which proportions of classes are estimated
 _PROPORTION_SIDE = 192
 _SMALLEST_PATCH = 64
+_SMALLEST_CELL = 64
+_BATCH = 8  # patches of a step where a processor is not what computes
 _GROWN = 1.4  # times the voxels of the last fit from nothing: then the next one is worth more...
 _YOUNG = 1000  # ...than what was learned from fewer strokes in up to this many steps
 _HISTORY = 50  # accepted models that can be gone back to
@@ -67,6 +71,13 @@ class Learner:
         Decides first weights, patches and what is held out.
     revision : int
         The newest revision that was used before; models count up from it.
+    step_bytes : float
+        Memory that a step, or a look at some strokes, may take; without a limit by default.
+
+    Raises
+    ------
+    SettingsError
+        If a dilation is as large as a patch.
     """
 
     def __init__(
@@ -78,7 +89,9 @@ class Learner:
         device: str,
         seed: int = 0,
         revision: int = 0,
+        step_bytes: float = math.inf,
     ) -> None:
+        check_patch(network, learning)
         self._volume = volume
         self._network = network
         self._learning = learning
@@ -88,7 +101,12 @@ class Learner:
         self._regions = StrokeRegions(learning.held_out, seed)
         self._cache = SlabCache(volume, network.context, learning.cache_bytes)
         self._sampler = PatchSampler(self._cache, self._regions, volume.shape, self._rng)
-        self._patch, self._batch = learning.patch, learning.batch
+        self._step_bytes = step_bytes
+        self._smallest_patch = max(_SMALLEST_PATCH, network.largest_dilation + 1)
+        usual = 1 if self._device.type == "cpu" else _BATCH
+        self._wanted = Workload(learning.patch, learning.batch or usual)
+        self._workload: Workload | None = None
+        self._cell = CELL
         self._fit_pixels, self._score_pixels = _FIT_PIXELS, _SCORE_PIXELS
         self._changed: tuple[int, ...] = ()
         self._fresh = False
@@ -200,6 +218,7 @@ class Learner:
             self._regions.points(held=held),
             self._volume.shape,
             budget=budget,
+            cell=self._cell,
             first=() if held else self._changed,
             # The same held-out strokes for every model, so that scores can be compared.
             rng=np.random.default_rng(self._seed) if held else self._rng,
@@ -211,16 +230,46 @@ class Learner:
         Raises
         ------
         LearningError
-            If learning is not possible yet, see `ready`.
+            If learning is not possible yet, see `ready`, or has run into numbers that are not
+            finite. Then it is back at the shown model.
         """
         started = time.perf_counter()
         trainer = self._ready_trainer()
-        patches = self._sampler.draw(
-            self._batch, self._patch, margin=trainer.margin, turn=self._learning.augment
-        )
+        if self._workload is None:
+            self._workload = self._choose_workload(trainer)
+        patches = self._patches(trainer, self._workload)
         loss, rate = trainer.step(patches, self._regions.counts(held=False))
+        if not math.isfinite(loss):
+            self._go_back()
+            raise LearningError(
+                "The loss of a training step is a finite number.",
+                got=f"{loss} in step {self._steps + 1}",
+                do="The last good model is kept. Choose a lower learning rate, look for extreme "
+                "intensities in the volume, and start again.",
+            )
         self._steps += 1
         return StepReport(self._steps, loss, rate, time.perf_counter() - started)
+
+    def _choose_workload(self, trainer: Trainer) -> Workload:
+        def cost(work: Workload) -> int:
+            return trainer.cost(self._patches(trainer, work), self._regions.counts(held=False))
+
+        if math.isinf(self._step_bytes):
+            return self._wanted
+        return choose_workload(
+            cost, self._wanted, smallest=self._smallest_patch, limit=self._step_bytes
+        )
+
+    def _patches(self, trainer: Trainer, work: Workload) -> list[Patch]:
+        return self._sampler.draw(
+            work.batch, work.patch, margin=trainer.margin, turn=self._learning.augment
+        )
+
+    def _go_back(self) -> None:
+        """Give up what was learned since the shown model."""
+        self._trainer = None
+        if self._history:
+            self._load(self._history[-1])
 
     def evaluate(self) -> Evaluation:
         """Return how what was learned does on the held-out strokes.
@@ -368,10 +417,11 @@ class Learner:
 
     def shrink(self) -> bool:
         """Halve the work of a step after running out of memory; False when nothing is left."""
-        if self._batch > 1:
-            self._batch //= 2
-        elif self._patch >= 2 * _SMALLEST_PATCH:
-            self._patch //= 2
+        work = self._workload or self._wanted
+        if work.batch > 1:
+            self._workload = Workload(work.patch, work.batch // 2)
+        elif work.patch >= 2 * self._smallest_patch:
+            self._workload = Workload(work.patch // 2, 1)
             self._fit_pixels //= 2
             self._score_pixels //= 2
         else:
@@ -402,5 +452,10 @@ class Learner:
         return self._trainer
 
     def _new_trainer(self, model: SegmentationModel, *, share: float | None) -> Trainer:
+        # Strokes are looked at in squares that fit into memory.
+        while self._cell > _SMALLEST_CELL and (
+            model.bytes_of(self._cell + 2 * MARGIN, self._cell + 2 * MARGIN) > self._step_bytes
+        ):
+            self._cell //= 2
         slabs = self._anywhere()
         return Trainer(model, self._learning, slabs, share=share, seed=self._seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,20 @@ from torch import Tensor
 from brushfire.geometry import Box
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from brushfire.learning.regions import Points
     from brushfire.learning.sampler import SlabCache
     from brushfire.networks.model import SegmentationModel
 
-_CELL = 512
-_MARGIN = 48
+CELL = 512
+"""Strokes this near each other, in pixels, are looked at together."""
+
+MARGIN = 48
+"""Pixels around them that are computed too."""
+
+Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From normalised slabs, (1, channels, y, x), rows and columns to (voxels, values)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ def find_sites(
     shape: tuple[int, int, int],
     *,
     budget: int,
+    cell: int = CELL,
     first: Sequence[int] = (),
     rng: np.random.Generator,
 ) -> list[Site]:
@@ -54,12 +62,14 @@ def find_sites(
         Of the volume.
     budget : int
         Pixels; the first site is always among the answers.
+    cell : int
+        Side of the squares whose strokes are looked at together, in pixels.
     first : sequence of int
         Slices that come first. The others follow in random order.
     rng : Generator
         Orders them.
     """
-    sites = [site for z, part in points.items() for site in _sites(z, part, shape)]
+    sites = [site for z, part in points.items() for site in _sites(z, part, shape, cell)]
     order = rng.permutation(len(sites))
     ordered = sorted((sites[index] for index in order), key=lambda s: s.box.start[0] not in first)
     chosen: list[Site] = []
@@ -72,39 +82,44 @@ def find_sites(
     return chosen
 
 
-def _sites(z: int, points: Points, shape: tuple[int, int, int]) -> Iterator[Site]:
-    cells = points.voxels // _CELL
-    for cell in np.unique(cells, axis=0):
-        inside = np.flatnonzero((cells == cell).all(1))
+def _sites(z: int, points: Points, shape: tuple[int, int, int], cell: int) -> Iterator[Site]:
+    cells = points.voxels // cell
+    for one in np.unique(cells, axis=0):
+        inside = np.flatnonzero((cells == one).all(1))
         voxels = points.voxels[inside]
         (top, left), (bottom, right) = voxels.min(0), voxels.max(0) + 1
         box = Box((z, int(top), int(left)), (z + 1, int(bottom), int(right)))
-        yield Site(box.grow((0, _MARGIN, _MARGIN)).clip(shape), voxels, points.classes[inside])
+        yield Site(box.grow((0, MARGIN, MARGIN)).clip(shape), voxels, points.classes[inside])
 
 
 def probe(
     model: SegmentationModel,
     cache: SlabCache,
     sites: Sequence[Site],
-    compute: Callable[[Tensor], Tensor],
+    compute: Compute,
 ) -> tuple[Tensor, np.ndarray[Any, Any]]:
     """Return what ``compute`` makes of normalised slabs, at the voxels of the sites.
 
     Returns
     -------
     values : Tensor
-        (voxels, maps), on the model's device.
+        (voxels, values), on the model's device.
     classes : ndarray
         (voxels,), class values.
     """
     found, classes = [], []
     for site in sites:
         slab = torch.from_numpy(cache.read(site.box)).to(model.device)
-        with torch.no_grad():
-            maps = compute(model.normalise(slab.flatten(0, 1)[None]))[0]
         _, top, left = site.box.start
         rows = torch.from_numpy(site.voxels[:, 0] - top).long().to(model.device)
         columns = torch.from_numpy(site.voxels[:, 1] - left).long().to(model.device)
-        found.append(maps[:, rows, columns].t().contiguous())
+        with torch.no_grad():
+            normalised = model.normalise(slab.flatten(0, 1)[None])
+            found.append(compute(normalised, rows, columns).contiguous())
         classes.append(site.classes)
     return torch.cat(found), np.concatenate(classes)
+
+
+def picked(maps: Callable[[Tensor], Tensor]) -> Compute:
+    """Return how to compute maps, (1, values, y, x), and take the voxels that are wanted."""
+    return lambda x, rows, columns: maps(x)[0][:, rows, columns].t()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from brushfire.errors import SettingsError
+
+if TYPE_CHECKING:
+    from brushfire.networks.settings import NetworkSettings
 
 
 @dataclass(frozen=True)
@@ -14,9 +18,10 @@ class LearningSettings:
     Parameters
     ----------
     patch : int
-        Side of the square patches in pixels, 32 to 1024.
-    batch : int
-        Patches in a step, 1 to 64.
+        Side of the square patches in pixels, 32 to 1024; less where memory is short.
+    batch : int or None
+        Patches in a step, 1 to 64; fewer where memory is short. None is one on a processor, and
+        up to 8 elsewhere.
     learning_rate : float
         Step size of AdamW, above 0 and at most 1.
     weight_decay : float
@@ -43,7 +48,7 @@ class LearningSettings:
     """
 
     patch: int = 192
-    batch: int = 1
+    batch: int | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     dice_weight: float = 0.5
@@ -56,7 +61,8 @@ class LearningSettings:
 
     def __post_init__(self) -> None:
         _check("The patch side", self.patch, 32, 1024)
-        _check("The batch", self.batch, 1, 64)
+        if self.batch is not None:
+            _check("The batch", self.batch, 1, 64)
         _check("The learning rate", self.learning_rate, 1e-8, 1.0)
         _check("The weight decay", self.weight_decay, 0.0, 1.0)
         _check("The weight of Dice", self.dice_weight, 0.0, 10.0)
@@ -65,6 +71,23 @@ class LearningSettings:
         _check("The averaging decay", self.average, 0.0, 0.9999)
         _check("The held-out share", self.held_out, 0.0, 0.5)
         _check("The cache in bytes", self.cache_bytes, 2**20, 2**40)
+
+
+def check_patch(network: NetworkSettings, learning: LearningSettings) -> None:
+    """Check that a network can learn from patches.
+
+    Raises
+    ------
+    SettingsError
+        If patches are not wider than a dilation: that layer would only see beyond their edges.
+    """
+    largest = network.largest_dilation
+    if learning.patch <= largest:
+        raise SettingsError(
+            "A training patch is wider than the largest dilation.",
+            got=f"patches of {learning.patch} pixels, a dilation of {largest}",
+            do=f"Choose dilations up to {learning.patch - 1}, or larger patches.",
+        )
 
 
 def _check(what: str, value: float, lowest: float, highest: float) -> None:

@@ -16,6 +16,7 @@ from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.disturbance import disturbed, noise_level
 from brushfire.learning.fitting import COUNT_POWER, fit_first, index_table, refit
 from brushfire.learning.losses import consistency_loss, segmentation_loss
+from brushfire.learning.workload import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ _Head = tuple[Tensor, Tensor]  # weights and biases
 _WARM_UP = 20  # steps until the full learning rate, so that the fit is not shaken
 _EVIDENCE = 10_000  # labelled voxels at which what was trained counts as much as what was fitted
 _CLIP = 1.0  # norm of a gradient
+_MOST_LOST = 5  # steps in a row that came to nothing
 
 
 class Trainer:
@@ -67,6 +69,7 @@ class Trainer:
         seed: int,
     ) -> None:
         self.steps = 0
+        self._lost = 0
         self._settings = settings
         self._restored = share is not None
         self._generator = torch.Generator().manual_seed(seed)
@@ -152,6 +155,9 @@ class Trainer:
     def step(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> tuple[float, float]:
         """Make one gradient step and return its loss and learning rate.
 
+        Gradients that are not finite change nothing. The loss is returned as NaN where that
+        happened several times in a row, and then nothing more can be learned from here.
+
         Parameters
         ----------
         patches : sequence of Patch
@@ -163,12 +169,29 @@ class Trainer:
         loss = self._loss(patches, counts)
         self._optimiser.forget_gradients()
         torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
-        if math.isfinite(float(norm)):
-            self._optimiser.step(rate)
+        value = float(loss.detach())
+        norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP))
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            self._lost += 1
+            return (math.nan if self._lost >= _MOST_LOST else value), rate
+        self._lost = 0
+        self._optimiser.step(rate)
         self.steps += 1
         self._follow()
-        return float(loss.detach()), rate
+        return value, rate
+
+    def cost(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> int:
+        """Return the bytes that a step on these patches takes; nothing is learned from them.
+
+        Parameters
+        ----------
+        patches, counts
+            As for `step`.
+        """
+        with counted(self._model.device) as count:
+            torch.autograd.backward(self._loss(patches, counts))
+        self._optimiser.forget_gradients()
+        return count.bytes
 
     def _loss(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> Tensor:
         settings = self._settings

@@ -17,9 +17,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from brushfire.errors import ModelError
-from brushfire.geometry import Grid
+from brushfire.geometry import Box, Grid
 from brushfire.networks.features import FeatureBank
+from brushfire.networks.kernels import FlatLayout
 from brushfire.networks.msd import MixedScaleDense
+from brushfire.networks.pieces import LEAST, best_cut
 from brushfire.networks.snapshot import ModelSnapshot, describe
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     from brushfire.networks.settings import NetworkSettings
 
 KNOTS = (-0.7, 0.0, 0.7)  # where responses bend until a fit has seen the data
-_CORE = 512  # a slice larger than this on a side, halo apart, is predicted in parts
+BUDGET_BYTES = 512 * 2**20
+"""Memory that a prediction may take where nobody says how much there is."""
+
+_SCRATCH_BYTES = 32 * 2**20  # of kernels, and what torch keeps
 
 
 class SegmentationModel(nn.Module):
@@ -142,18 +147,26 @@ class SegmentationModel(nn.Module):
 
     def standardise(self, raw: Tensor) -> Tensor:
         """Return the inputs of the layers with about mean 0 and standard deviation 1."""
-        return (raw - self.input_mean[:, None, None]) / self.input_std[:, None, None]
+        return (raw - self.input_mean[:, None, None]).div_(self.input_std[:, None, None])
 
     def bent(self, inputs: Tensor) -> list[Tensor]:
         """Return standardised inputs, first axis the input, held at each knot where below it."""
-        shape = (-1, *[1] * (inputs.ndim - 1))
-        return [torch.maximum(inputs, knot.view(shape)) for knot in self.knots]
+        return [_held(inputs, knot) for knot in self.knots]
 
-    def terms(self, normalised: Tensor) -> Tensor:
-        """Return all that the head is linear in, (images, terms, height, width)."""
-        buffer, layout = self.layers.flat_maps(self.standardise(self.raw_inputs(normalised)))
-        everything = torch.cat([buffer, *self.bent(buffer[: self.inputs])])
-        return layout.images_of(everything).transpose(0, 1)
+    def terms_at(self, normalised: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return all that the head is linear in, at some pixels, (pixels, terms).
+
+        Parameters
+        ----------
+        normalised : Tensor
+            (1, channels * slices, height, width).
+        rows, columns : Tensor
+            Of the pixels, int64.
+        """
+        inputs = self.standardise(self.raw_inputs(normalised))
+        with self.layers.lent_maps(inputs) as (buffer, layout):
+            maps = layout.images_of(buffer)[:, 0][:, rows, columns]
+        return torch.cat([maps, *self.bent(maps[: self.inputs])]).t()
 
     def logits(self, normalised: Tensor) -> Tensor:
         """Return logits from normalised intensities, in the proportions of the strokes."""
@@ -161,14 +174,20 @@ class SegmentationModel(nn.Module):
 
     def logits_of(self, inputs: Tensor) -> Tensor:
         """Return logits from standardised inputs."""
-        buffer, layout = self.layers.flat_maps(inputs)
+        if torch.is_grad_enabled():
+            return self._head(*self.layers.flat_maps(inputs))
+        with self.layers.lent_maps(inputs) as (buffer, layout):
+            return self._head(buffer, layout)
+
+    def _head(self, buffer: Tensor, layout: FlatLayout) -> Tensor:
+        """Return the linear part of everything, (images, classes, height, width)."""
         sizes = [self.layers.maps] + [self.inputs] * len(self.knots)
         weights = torch.split(self.head_weight, sizes, 1)
         flat = torch.addmm(self.head_bias[:, None], weights[0], buffer)
         # The inputs are not learnt: nothing flows back through them.
-        bent = self.bent(buffer[: self.inputs].detach())
-        for weight, values in zip(weights[1:], bent, strict=True):
-            flat = torch.addmm(flat, weight, values)
+        inputs = buffer[: self.inputs].detach()
+        for weight, knot in zip(weights[1:], self.knots, strict=True):
+            flat = torch.addmm(flat, weight, _held(inputs, knot))  # one at a time in memory
         return layout.images_of(flat).transpose(0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -181,26 +200,37 @@ class SegmentationModel(nn.Module):
         """
         return self.logits(self.normalise(x)) + self.prior_shift[:, None, None]
 
-    def probabilities(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def probabilities(
+        self,
+        block: np.ndarray[Any, Any],
+        *,
+        wanted: tuple[slice, slice] | None = None,
+        budget_bytes: int = BUDGET_BYTES,
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return class probabilities of each slice of a block but the outermost `context`.
 
-        Memory stays bounded however large a slice is: parts of it are predicted one by one, each
-        with the halo around it.
+        Memory stays under the budget however large a slice is: parts of it are predicted one by
+        one, each with the halo around it.
 
         Parameters
         ----------
         block : ndarray
             Intensities, (channels, z + 2 * context, y, x).
+        wanted : tuple of slice, optional
+            Rows and columns of the block that are wanted, by default all; the others are halo.
+        budget_bytes : int
+            Memory that the network may take, block and result apart.
 
         Returns
         -------
         ndarray
-            float32, (classes, z, y, x).
+            float32, (classes, z, y, x), of the wanted rows and columns.
 
         Raises
         ------
         ModelError
-            If the block has other channels or too few slices.
+            If the block has other channels or too few slices, or the budget is too small for any
+            part.
         """
         channels, depth, height, width = block.shape
         count = depth - 2 * self.context
@@ -211,18 +241,44 @@ class SegmentationModel(nn.Module):
                 got=f"{channels} channel(s), {depth} slice(s)",
                 do="Read a block with the model's context around it.",
             )
-        result = np.empty((len(self.classes), count, height, width), np.float32)
-        grid = Grid((count, height, width), (1, _CORE, _CORE))
-        for core in grid.boxes():
-            source = core.grow((0, self.halo, self.halo)).clip((count, height, width))
-            _, rows, columns = source.slices
-            z = core.start[0]
-            slab = block[:, z : z + self.settings.slices, rows, columns]
-            part = self._predict(slab)
-            result[:, z : z + 1, core.slices[1], core.slices[2]] = part[
-                (slice(None), *core.slices_in(source)[1:])
-            ][:, None]
+        whole = Box.of_shape((count, height, width))
+        rows, columns = wanted or whole.slices[1:]
+        core = Box((0, rows.start, columns.start), (count, rows.stop, columns.stop))
+        cell = self._cell(core.shape[1:], (height, width), budget_bytes)
+        result = np.empty((len(self.classes), *core.shape), np.float32)
+        for target in Grid(core.shape, (1, *cell)).boxes():
+            part = target.shift(core.start)
+            source = part.grow((0, self.halo, self.halo)).clip(whole.shape)
+            z = part.start[0]
+            slab = block[:, z : z + self.settings.slices, *source.slices[1:]]
+            predicted = self._predict(slab)[:, None]
+            result[:, *target.slices] = predicted[:, :, *part.slices_in(source)[1:]]
         return result
+
+    def _cell(self, size: tuple[int, int], block: tuple[int, int], budget: int) -> tuple[int, int]:
+        """Return the sides of the parts in which ``size`` pixels of a block are predicted."""
+
+        def fits(*sides: int) -> bool:
+            height, width = (min(side, n) for side, n in zip(sides, block, strict=True))
+            return self.bytes_of(height, width) <= budget
+
+        cell = best_cut(size, self.halo, fits)
+        if cell is None:
+            side = LEAST + 2 * self.halo
+            raise ModelError(
+                "The maps of a small part of a slice fit into the memory that the network gets.",
+                got=f"{budget / 2**20:.0f} MiB for {self.bytes_of(side, side) / 2**20:.0f} MiB",
+                do="Give the session more memory, or choose a network of less depth and width.",
+            )
+        return cell
+
+    def bytes_of(self, height: int, width: int) -> int:
+        """Return about how many bytes it takes to predict a part of a slice, its halo included."""
+        layout = FlatLayout(1, (height, width), max(self.layers.dilations), self.layers.border)
+        # The maps, the head's sums, and the inputs twice: as they were beside as they are.
+        values = self.layers.maps + 2 * len(self.classes) + 2 * self.inputs
+        values += 2 * self.channels * self.settings.slices
+        return _SCRATCH_BYTES + 4 * values * layout.total
 
     def _predict(self, slab: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return probabilities (classes, y, x) of one slab (channels, slices, y, x)."""
@@ -295,3 +351,8 @@ class SegmentationModel(nn.Module):
             )
         model.halo = snapshot.halo
         return model.to(device).eval()
+
+
+def _held(inputs: Tensor, knot: Tensor) -> Tensor:
+    """Return inputs, first axis the input, held at the knot where they are below it."""
+    return torch.maximum(inputs, knot.view(-1, *[1] * (inputs.ndim - 1)))

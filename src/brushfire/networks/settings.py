@@ -90,6 +90,11 @@ class NetworkSettings:
         return self.dilations[layer % len(self.dilations)]
 
     @property
+    def largest_dilation(self) -> int:
+        """The largest dilation of any layer, in pixels."""
+        return max(self.dilations[: self.depth])
+
+    @property
     def reach(self) -> int:
         """Largest distance in pixels over which the layers can pass a value on."""
         return sum(self.dilation(layer) for layer in range(self.depth))

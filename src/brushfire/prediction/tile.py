@@ -42,7 +42,7 @@ def read_box(core: Box, *, halo: int, context: int, shape: Triple) -> Box:
 
 
 def predict_box(
-    model: SegmentationModel, volume: Volume, core: Box, *, halo: int | None = None
+    model: SegmentationModel, volume: Volume, core: Box, *, budget_bytes: int
 ) -> NDArray[np.float32]:
     """Return the class probabilities of ``core``.
 
@@ -54,30 +54,32 @@ def predict_box(
         Where to read.
     core : Box
         The voxels wanted, level 0.
-    halo : int, optional
-        Margin in y and x instead of the one measured for this network.
+    budget_bytes : int
+        Memory that the network may take.
 
     Returns
     -------
     ndarray of float32, shape (classes, z, y, x)
     """
-    outer = read_box(
-        core,
-        halo=model.halo if halo is None else halo,
-        context=model.context,
-        shape=volume.shape,
+    outer = read_box(core, halo=model.halo, context=model.context, shape=volume.shape)
+    return model.probabilities(
+        volume.read_padded(outer),
+        wanted=core.slices_in(outer)[1:],
+        budget_bytes=budget_bytes,
     )
-    probabilities = model.probabilities(volume.read_padded(outer))
-    # The network has consumed the context slices, so that only y and x still carry a margin.
-    y, x = core.slices_in(outer)[1:]
-    return probabilities[:, :, y, x]
 
 
 def predict_tile(
-    model: SegmentationModel, volume: Volume, index: Triple, core: Box, revision: int
+    model: SegmentationModel,
+    volume: Volume,
+    index: Triple,
+    core: Box,
+    revision: int,
+    *,
+    budget_bytes: int,
 ) -> Tile:
     """Predict one tile and quantise it for display and storage."""
-    probabilities = predict_box(model, volume, core)
+    probabilities = predict_box(model, volume, core, budget_bytes=budget_bytes)
     return Tile(
         index=index,
         box=core,

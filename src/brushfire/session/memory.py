@@ -24,14 +24,15 @@ def default_budget() -> int:
 class Shares:
     """How many bytes each part may hold.
 
-    The rest of the budget is for the libraries themselves, the network's maps and what is on
-    its way between threads.
+    The rest of the budget is for the libraries themselves and what is on its way between threads.
+    ``network`` is what a tile's maps may take, and as much again those of a training step.
     """
 
     predictions: int
     learning: int
     reading: int
     blocks: int
+    network: int
 
 
 def shares(budget_bytes: int) -> Shares:
@@ -58,4 +59,5 @@ def shares(budget_bytes: int) -> Shares:
         learning=min(budget_bytes // 8, GIB),
         reading=min(budget_bytes // 8, GIB // 2),
         blocks=min(budget_bytes // 4, GIB),
+        network=min(budget_bytes // 8, GIB),
     )

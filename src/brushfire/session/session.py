@@ -17,7 +17,7 @@ from brushfire.engine import messages as m
 from brushfire.engine.device import choose_device
 from brushfire.errors import AnnotationError, BrushfireError, ProjectError, VolumeError
 from brushfire.geometry import Box
-from brushfire.learning.settings import LearningSettings
+from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.networks import kernels
 from brushfire.networks.settings import NetworkSettings
 from brushfire.prediction import PredictionStore
@@ -291,11 +291,12 @@ class Session:
         Raises
         ------
         SettingsError
-            The budget is too small.
+            The budget is too small, or a dilation as large as a training patch.
         """
         old = self.settings
         budget = old.memory_budget_bytes if memory_budget_bytes is None else memory_budget_bytes
         parts = shares(budget)
+        check_patch(network or old.network, learning or old.learning)
         self._budget = budget
         self._settings = replace(
             old,
@@ -310,6 +311,8 @@ class Session:
         as_before = replace(new.learning, cache_bytes=old.learning.cache_bytes)
         if (new.network, as_before) != (old.network, old.learning):
             self._send(m.Configure(new.network, new.learning))
+        if budget != old.memory_budget_bytes:
+            self._send(m.LimitMemory(parts.network))
         self._save()
 
     # -- classes and strokes -----------------------------------------------------------------
@@ -604,6 +607,7 @@ class Session:
             network=settings.network,
             learning=settings.learning,
             tile=settings.tile,
+            network_bytes=shares(settings.memory_budget_bytes).network,
             device=self._device,
             seed=self._seed,
             revision=max([*(project.models() if project else ()), self._record.newest]),

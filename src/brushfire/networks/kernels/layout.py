@@ -156,7 +156,7 @@ class FlatLayout:
         return part.view(len(flat), self.images, *self.pitches)
 
 
-def mirrored(places: Indices, count: int, border: Border) -> Indices:
+def mirrored(places: Indices, count: int, border: Border = "reflect") -> Indices:
     """Return which of ``count`` pixels lies at each place when they are mirrored for ever."""
     if border == "symmetric":
         folded = places % (2 * count)

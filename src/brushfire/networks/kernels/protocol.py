@@ -75,8 +75,9 @@ class Kernel(Protocol):
         Parameters
         ----------
         buffer : Tensor
-            (channels + depth * width, layout.total), zero but for the input in its first rows,
-            margins filled. All margins are filled afterwards.
+            (channels + depth * width, layout.total), the input in its first rows with its margins
+            filled, the margins of all other rows zero, anything in their pixels. All margins are
+            filled afterwards.
         layers : Layers
             What is computed.
         layout : FlatLayout

@@ -1,0 +1,49 @@
+"""How a slice is cut into parts, so that the maps of one fit into the memory that is given."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEAST = 32
+"""Sides of the smallest parts in pixels, halo apart: below it nearly all work is halo."""
+
+
+def best_cut(
+    size: tuple[int, int], halo: int, fits: Callable[[int, int], bool]
+) -> tuple[int, int] | None:
+    """Return the sides of the parts of a slice for the least work in all.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Pixels of what is wanted, y and x.
+    halo : int
+        Pixels that are computed around each part.
+    fits : callable
+        Takes the sides of a part, halo included; says whether its maps can be kept.
+
+    Returns
+    -------
+    tuple of int or None
+        Sides of a part in y and x, halo apart; those at the far edges may be smaller. None where
+        not even the smallest part fits.
+    """
+    counts = [range(1, -(-side // LEAST) + 1) for side in size]
+
+    def part(cut: tuple[int, ...]) -> tuple[int, int]:
+        height, width = (-(-side // count) for side, count in zip(size, cut, strict=True))
+        return height, width
+
+    def work(cut: tuple[int, ...]) -> int:
+        height, width = part(cut)
+        return cut[0] * cut[1] * (height + 2 * halo) * (width + 2 * halo)
+
+    for cut in sorted(product(*counts), key=work):
+        height, width = part(cut)
+        if fits(height + 2 * halo, width + 2 * halo):
+            return height, width
+    return None
