@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,16 +13,25 @@ import torch
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from brushfire.errors import ModelError
+from brushfire.geometry import Grid
 from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel, measure_halo
+from brushfire.networks.settings import BORDERS
+from brushfire.prediction.tile import predict_box
+from brushfire.volumes import open_volume
+
+if TYPE_CHECKING:
+    from brushfire.networks.settings import Border
 
 SETTINGS = [
     NetworkSettings(depth=6, dilations=(1, 2, 3)),
     NetworkSettings(depth=3, width=2, dilations=(1, 4), slices=3),
     NetworkSettings(depth=5, dilations=(2,), features=False),
     NetworkSettings(depth=2, slices=7, features=False),
+    NetworkSettings(depth=4, dilations=(1, 3), features=False, border="reflect"),
+    NetworkSettings(depth=4, dilations=(2, 5), slices=3, border="symmetric"),
 ]
 
 
@@ -101,10 +112,17 @@ def test_a_block_of_another_kind_is_refused(model: SegmentationModel) -> None:
         model.probabilities(np.zeros((2, 2 * model.context, 8, 8), np.float32))
 
 
-@given(megabytes=st.integers(45, 70), top=st.integers(0, 60), right=st.integers(61, 170))
+@given(
+    megabytes=st.integers(45, 70),
+    top=st.integers(0, 60),
+    right=st.integers(61, 170),
+    border=st.sampled_from(BORDERS),
+)
 @examples(max_examples=10, deadline=None)
-def test_parts_under_a_budget_do_not_show(megabytes: int, top: int, right: int) -> None:
-    model = make(SETTINGS[0], channels=1)
+def test_parts_under_a_budget_do_not_show(
+    megabytes: int, top: int, right: int, border: Border
+) -> None:
+    model = make(replace(SETTINGS[0], border=border), channels=1)
     block = block_for(model, 1, 250, 270)
     whole = model.probabilities(block)
     assert np.abs(model.probabilities(block, budget_bytes=megabytes * 2**20) - whole).max() < 1e-5
@@ -117,6 +135,43 @@ def test_a_budget_that_no_part_fits_in_is_refused() -> None:
     model = make(SETTINGS[0], channels=1)
     with pytest.raises(ModelError, match="fit into the memory"):
         model.probabilities(block_for(model, 1, 250, 270), budget_bytes=2**20)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_tiles_equal_the_whole_at_the_edges_of_a_volume_too(border: Border) -> None:
+    shape = NetworkSettings(depth=6, dilations=(1, 4, 7), features=False, border=border)
+    model = make(shape, channels=1)
+    block = block_for(model, 2, 70, 61)
+    volume = open_volume(block, axes="czyx")
+    whole = model.probabilities(block)
+    for core in Grid((2, 70, 61), (1, 24, 24)).boxes():
+        tile = predict_box(model, volume, core, budget_bytes=64 * 2**20)
+        assert np.abs(tile - whole[(slice(None), *core.slices)]).max() < 1e-5
+
+
+def test_each_border_gives_other_maps_at_the_edge_and_the_same_inside() -> None:
+    shape = NetworkSettings(depth=3, dilations=(3,), features=False)
+    models = [make(replace(shape, border=border)) for border in BORDERS]
+    block = block_for(models[0], 1, 40, 40)
+    zero, reflect, symmetric = (model.probabilities(block) for model in models)
+    inside = (..., slice(9, -9), slice(9, -9))
+    for one, other in [(zero, reflect), (zero, symmetric), (reflect, symmetric)]:
+        assert np.abs(one - other).max() > 1e-3
+        assert np.abs(one[inside] - other[inside]).max() < 1e-5
+
+
+def test_a_model_file_without_a_border_has_zeros_there() -> None:
+    assert '"border": "zero"' in about_of(WEIGHTS.weights)
+    old = with_about(WEIGHTS.weights, ', "border": "zero"', "")
+    again = ModelSnapshot.from_bytes(old)
+    assert again.settings == WEIGHTS.settings
+    SegmentationModel.from_snapshot(again)
+
+
+@pytest.mark.parametrize("written", ['"border": "wrap"', '"boarder": "zero"', '"border": ["zero"]'])
+def test_a_model_file_with_unknown_settings_is_refused(written: str) -> None:
+    with pytest.raises(ModelError, match="describes its network"):
+        ModelSnapshot.from_bytes(with_about(WEIGHTS.weights, '"border": "zero"', written))
 
 
 def test_measured_halo_keeps_the_promise_and_is_within_the_safe_one() -> None:
@@ -140,6 +195,19 @@ def test_blocks_too_small_to_tell_leave_the_safe_halo() -> None:
 
 
 WEIGHTS = make(SETTINGS[0], channels=1).snapshot(1, {})
+
+
+def about_of(weights: bytes) -> str:
+    length = int.from_bytes(weights[:8], "little")
+    about: str = json.loads(weights[8 : 8 + length])["__metadata__"]["brushfire"]
+    return about
+
+
+def with_about(weights: bytes, old: str, new: str) -> bytes:
+    """Return a model file with something else in its description."""
+    about = about_of(weights)
+    assert old in about
+    return save(load(weights), metadata={"brushfire": about.replace(old, new)})
 
 
 @pytest.mark.parametrize(
@@ -169,3 +237,29 @@ def test_weights_that_do_not_fit_the_settings_are_refused() -> None:
     other = replace(WEIGHTS, settings=NetworkSettings(depth=7))
     with pytest.raises(ModelError, match="fits its settings"):
         SegmentationModel.from_snapshot(other)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["head_weight", "layers.weights.2", "intensity_mean"])
+def test_weights_that_are_no_numbers_are_refused(name: str, value: float) -> None:
+    model = make(SETTINGS[0], channels=1)
+    model.state_dict()[name].view(-1)[-1] = value
+    with pytest.raises(ModelError, match="finite") as caught:
+        SegmentationModel.from_snapshot(model.snapshot(1, {}))
+    assert name in caught.value.got
+    assert caught.value.do
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.999])
+def test_a_truncated_model_is_refused(kept: float) -> None:
+    cut = WEIGHTS.weights[: int(len(WEIGHTS.weights) * kept)]
+    with pytest.raises(ModelError, match="whole safetensors file"):
+        SegmentationModel.from_snapshot(replace(WEIGHTS, weights=cut))
+
+
+@pytest.mark.parametrize(
+    "other", [{"channels": 2}, {"classes": (1, 2)}, {"settings": replace(SETTINGS[0], width=2)}]
+)
+def test_another_architecture_is_refused(other: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="fits its settings"):
+        SegmentationModel.from_snapshot(replace(WEIGHTS, **other))

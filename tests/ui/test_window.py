@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -220,6 +221,15 @@ def test_bad_input_becomes_a_sentence_and_a_notification(window: Window, tmp_pat
     assert window.session.classes[0].name.strip()
     assert dock.paint.table.item(0, 1).text() == window.session.classes[0].name
     notification_manager.notification_ready.disconnect(told.append)
+
+
+def test_the_panel_keeps_a_border_that_it_does_not_ask_for(window: Window) -> None:
+    window.open()
+    window.session.configure(network=replace(window.session.settings.network, border="reflect"))
+    window.dock.learn.dilations.setText("1, 2")
+    window.dock.learn.apply.click()
+    network = window.session.settings.network
+    assert (network.dilations, network.border) == ((1, 2), "reflect")
 
 
 def test_export_without_a_model_or_with_a_wrong_box_is_refused_inline(painted: Window) -> None:

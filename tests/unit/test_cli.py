@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+import torch
 import zarr
+from safetensors.torch import load_file
+from torch.nn import functional
 
 from brushfire import __version__
 from brushfire.annotations import open_annotations
@@ -22,6 +25,8 @@ from brushfire.cli import main
 from brushfire.cli.parsing import parse_region, parse_scale, parse_shape
 from brushfire.errors import SettingsError
 from brushfire.geometry import Box
+from brushfire.networks import NetworkSettings, SegmentationModel
+from brushfire.project import open_project
 from brushfire.samples import make_foam
 from brushfire.session import Session
 from brushfire.volumes import open_volume
@@ -31,7 +36,18 @@ if TYPE_CHECKING:
 
     from brushfire.samples import FoamPaths
 
-COMMANDS = ("open", "info", "pyramid", "sample", "train", "export", "models", "doctor", "demo")
+COMMANDS = (
+    "open",
+    "info",
+    "pyramid",
+    "sample",
+    "train",
+    "export",
+    "models",
+    "convert",
+    "doctor",
+    "demo",
+)
 SHAPE = (12, 96, 96)
 
 
@@ -741,3 +757,142 @@ def test_the_demo_is_called_with_what_was_asked(
     assert asked["headless"] is True
     assert asked["out"] == tmp_path
     assert "1 0.5" in capsys.readouterr().out
+
+
+# -- models of other programs ----------------------------------------------------------------
+
+
+def dlsia_file(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    """Write a network of one layer that looks for edges, as torch saves it."""
+    torch.manual_seed(0)
+    taps = torch.randn(1, 1, 3, 3)
+    state = {
+        "layer_0.conv_0.weight": (taps - taps.mean()) / 1000,
+        "layer_0.conv_0.bias": torch.zeros(1),
+        "final_convolution.weight": torch.tensor([[0.0, 0.0], [0.0, 1.0]])[:, :, None, None],
+        "final_convolution.bias": torch.tensor([0.5, 0.0]),
+    }
+    torch.save(state, folder / "network.pt")
+    return folder / "network.pt", state
+
+
+def dlsia_classes(state: dict[str, torch.Tensor], slices: np.ndarray, dilation: int) -> np.ndarray:
+    """Return which output is largest."""
+    x = torch.from_numpy(slices.astype(np.float32))[:, None].relu()
+    conv = {key: state[f"layer_0.conv_0.{key}"] for key in ("weight", "bias")}
+    maps = functional.conv2d(x, **conv, padding=dilation, dilation=dilation).relu()
+    head = {key: state[f"final_convolution.{key}"] for key in ("weight", "bias")}
+    return functional.conv2d(torch.cat((x, maps), 1), **head).argmax(1).numpy()
+
+
+def test_a_network_of_another_program_makes_the_masks_of_a_project(
+    foam: FoamPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, state = dlsia_file(tmp_path)
+    model = tmp_path / "model.safetensors"
+    convert = ["convert", str(file), str(model), "--from", "dlsia"]
+    assert main([*convert, "--dilations", "3", "--classes", "2,4"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"Classes +2, 4", shown)
+    assert str(model) in shown
+    session = Session(tmp_path / "foam.brushfire", device="cpu")
+    session.open_volume(foam.volume)
+    session.close()
+    project, out = str(tmp_path / "foam.brushfire"), tmp_path / "masks.tif"
+    assert main(["models", project, "--add", str(model)]) == 0
+    assert re.search(r"1 +shown +depth 2, width 1", capsys.readouterr().out)
+    assert main(["export", project, "--out", str(out), "--region", "0:2,:,:"]) == 0
+    volume, masks = open_volume(foam.volume), open_volume(out)
+    box = Box((0, 0, 0), (2, 96, 96))
+    expected = np.array([2, 4])[dlsia_classes(state, volume.read(box)[0], 3)]
+    assert len(np.unique(expected)) == 2
+    np.testing.assert_array_equal(masks.read(box)[0], expected)
+    volume.close()
+    masks.close()
+
+
+def test_a_model_goes_to_another_program_and_comes_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["one.safetensors", "two.pt", "three.safetensors", "four.safetensors"]
+    first, theirs, safe, again = (tmp_path / name for name in names)
+    assert main(["convert", str(dlsia_file(tmp_path)[0]), str(first), "--from", "dlsia"]) == 0
+    assert main(["convert", str(first), str(theirs), "--to", "dlsia"]) == 0
+    assert main(["convert", str(theirs), str(again), "--from", "dlsia"]) == 0
+    assert main(["convert", str(first), str(safe), "--to", "dlsia"]) == 0
+    assert again.read_bytes() == first.read_bytes()
+    assert torch.load(theirs, weights_only=True)["state_dict"].keys() == load_file(safe).keys()
+    capsys.readouterr()
+    assert main(["convert", str(first), str(tmp_path / "no.pt"), "--to", "msd_pytorch"]) == 2
+    assert "beyond its edges" in sentence(capsys)
+    assert not (tmp_path / "no.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--from brushfire --to brushfire"),
+        (["--from", "msd_pytorch"], "msd_block.weight0"),
+        (["--from", "dlsia", "--dilations", "a"], "1,2,4"),
+        (["--from", "dlsia", "--classes", "1"], "2 outputs"),
+        (["--from", "dlsia", "--border", "symmetric"], "reflect"),
+        (["--to", "dlsia"], "safetensors"),
+        (["--to", "dlsia", "--classes", "1,2", "--slices", "1"], "--classes, --slices"),
+    ],
+)
+def test_what_cannot_be_converted_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    out = tmp_path / "out.safetensors"
+    assert main(["convert", str(dlsia_file(tmp_path)[0]), str(out), *options]) == 2
+    assert words in sentence(capsys)
+    assert not out.exists()
+
+
+def test_converting_replaces_only_on_request_and_names_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, _ = dlsia_file(tmp_path)
+    out = tmp_path / "out.safetensors"
+    out.write_text("mine")
+    convert = ["convert", str(file), str(out), "--from", "dlsia"]
+    assert main(convert) == 2
+    assert "--overwrite" in sentence(capsys)
+    assert out.read_text() == "mine"
+    assert main([*convert, "--overwrite"]) == 0
+    assert out.read_bytes() != b"mine"
+    capsys.readouterr()
+    assert main(["convert", str(tmp_path / "none"), str(tmp_path / "x"), "--from", "dlsia"]) == 2
+    assert str(tmp_path / "none") in sentence(capsys)
+    assert main(["convert", str(file), str(tmp_path / "no" / "x"), "--from", "dlsia"]) == 2
+    assert "folder" in sentence(capsys)
+
+
+def test_a_project_takes_only_models_that_fit_it(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, _ = dlsia_file(tmp_path)
+    before = open_project(trained)
+    kept = (before.state, before.models())
+    assert main(["models", str(trained), "--add", str(file)]) == 2
+    assert "safetensors" in sentence(capsys)
+    two = SegmentationModel(NetworkSettings(depth=1), 2, (1, 2)).snapshot(1, {})
+    (tmp_path / "two.safetensors").write_bytes(two.weights)
+    assert main(["models", str(trained), "--add", str(tmp_path / "two.safetensors")]) == 2
+    assert "1 channel" in sentence(capsys)
+    one = SegmentationModel(NetworkSettings(depth=1), 1, (1, 2)).snapshot(1, {})
+    (tmp_path / "one.safetensors").write_bytes(one.weights)
+    session = Session(trained, device="cpu")
+    session.open_project(trained)
+    assert main(["models", str(trained), "--add", str(tmp_path / "one.safetensors")]) == 2
+    sentence(capsys)
+    session.close()
+    after = open_project(trained)
+    assert (after.state, after.models()) == kept
+    assert main(["models", str(trained), "--add", str(tmp_path / "one.safetensors")]) == 0
+    after = open_project(trained)
+    added = after.state.shown_model
+    assert added == max(after.models()) > max(kept[1])
+    assert after.state.settings.network == NetworkSettings(depth=1)
+    assert main(["train", str(trained), "--seconds", "2", "--device", "cpu"]) == 0
+    assert open_project(trained).state.settings.network == NetworkSettings(depth=1)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from brushfire.networks.kernels import Border, Kernel
 
 KERNELS = [PlainKernel(), GroupedKernel(), CompiledKernel()]
-BORDERS: st.SearchStrategy[Border] = st.sampled_from(["zero", "reflect"])
+BORDERS: st.SearchStrategy[Border] = st.sampled_from(["zero", "reflect", "symmetric"])
 SIZES = st.one_of(
     st.tuples(st.integers(1, 45), st.integers(1, 35)),
     st.tuples(st.integers(1, 7), st.integers(1, 12), st.integers(1, 19)),
@@ -113,7 +113,12 @@ def test_maps_and_gradients_are_those_of_the_plain_form(
 @EVERY_KERNEL
 @pytest.mark.parametrize(
     ("size", "depth", "border"),
-    [((97, 530), 12, "zero"), ((90, 41), 5, "reflect"), ((9, 40, 33), 5, "reflect")],
+    [
+        ((97, 530), 12, "zero"),
+        ((90, 41), 5, "reflect"),
+        ((9, 40, 33), 5, "reflect"),
+        ((90, 41), 5, "symmetric"),
+    ],
 )
 @pytest.mark.usefixtures("threads")
 def test_many_tiles_on_many_threads_give_the_same(
@@ -200,8 +205,7 @@ def test_every_shift_meets_what_the_border_says(
     inner.copy_(1 + torch.arange(inner.numel()).view_as(inner))
     layout.fill_margins(flat)
     padding = [(0, 0), (0, 0), *[(margin, margin)] * len(size)]
-    how = {"mode": "reflect"} if border == "reflect" else {"mode": "constant"}
-    wide = np.pad(inner.numpy(), padding, **how)
+    wide = np.pad(inner.numpy(), padding, mode="constant" if border == "zero" else border)
     for offset, shift in zip(
         layout.offsets(margin), product((-1, 0, 1), repeat=len(size)), strict=True
     ):

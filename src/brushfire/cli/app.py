@@ -13,6 +13,7 @@ import typer
 from brushfire.cli.parsing import (
     parse_budget,
     parse_format,
+    parse_numbers,
     parse_region,
     parse_scale,
     parse_seconds,
@@ -46,6 +47,22 @@ class Format(StrEnum):
 
     OME_ZARR = "ome-zarr"
     TIFF = "tiff"
+
+
+class Program(StrEnum):
+    """Programs whose model files can be converted."""
+
+    BRUSHFIRE = "brushfire"
+    MSD_PYTORCH = "msd_pytorch"
+    DLSIA = "dlsia"
+
+
+class Edge(StrEnum):
+    """What a network sees beyond the edges of a slice."""
+
+    ZERO = "zero"
+    REFLECT = "reflect"
+    SYMMETRIC = "symmetric"
 
 
 Source = Annotated[Path, typer.Argument(help="OME-Zarr, TIFF, folder of TIFFs, or .npy.")]
@@ -245,11 +262,22 @@ def export(
 
 
 @app.command()
-def models(project: Painted, axes: Axes = None, time: Time = None) -> None:
-    """List the models that a project keeps."""
+def models(
+    project: Painted,
+    add: Annotated[
+        Path | None, typer.Option(help="Model file to keep and show from now on.")
+    ] = None,
+    axes: Axes = None,
+    time: Time = None,
+) -> None:
+    """List the models that a project keeps, or add one."""
     from brushfire.cli.headless import project_of
     from brushfire.project import open_project
 
+    if add is not None:
+        from brushfire.cli.adopt import adopt_model
+
+        adopt_model(project, add, axes=axes, time=time)
     opened = open_project(project_of(project, axes, time))
     names = {c.value: c.name for c in opened.state.classes}
     rows = []
@@ -263,6 +291,44 @@ def models(project: Painted, axes: Axes = None, time: Time = None) -> None:
         say(output(), "No model yet: run 'brushfire train', or start learning in the window.")
         return
     output().print(table(("Model", "", "Network", "Step", "Dice", "Dice of each class"), rows))
+
+
+@app.command()
+def convert(
+    path: Annotated[Path, typer.Argument(help="Model file of one program.")],
+    out: Annotated[Path, typer.Argument(help="Model file to write; .safetensors is kept to.")],
+    source: Annotated[Program, typer.Option("--from", help="Whose.")] = Program.BRUSHFIRE,
+    target: Annotated[Program, typer.Option("--to", help="For which.")] = Program.BRUSHFIRE,
+    classes: Annotated[
+        str | None, typer.Option(help="Class values in the order of the outputs; 1,2,... if not.")
+    ] = None,
+    dilations: Annotated[
+        str | None, typer.Option(help="Cycled through by the layers; 1 to 10 if not.")
+    ] = None,
+    border: Annotated[Edge | None, typer.Option(help="Of a network of dlsia; zero if not.")] = None,
+    slices: Annotated[
+        int | None, typer.Option(help="Neighbouring slices given as inputs; 1 if not.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+) -> None:
+    """Convert a model from or for msd_pytorch or dlsia."""
+    from brushfire.cli.convert import convert_model
+
+    made = convert_model(
+        path, out, source.value, target.value, overwrite=overwrite,
+        classes=parse_numbers(classes), dilations=parse_numbers(dilations),
+        border=None if border is None else border.value, slices=slices,
+    )  # fmt: skip
+    net = made.settings
+    rows = [
+        ("Network", f"depth {net.depth}, width {net.width}, {net.slices} slices"),
+        ("Channels", str(made.channels)),
+        ("Dilations", ", ".join(map(str, net.dilations))),
+        ("Border", net.border),
+        ("Classes", ", ".join(map(str, made.classes))),
+    ]
+    output().print(table(("", ""), rows))
+    say(output(), str(out))
 
 
 @app.command()

@@ -106,6 +106,26 @@ def parse_format(out: Path) -> str:
     )
 
 
+def parse_numbers(text: str | None) -> tuple[int, ...] | None:
+    """Return whole numbers from "1,2,4"; None from None.
+
+    Raises
+    ------
+    SettingsError
+        It is not of that form.
+    """
+    if text is None:
+        return None
+    values = _numbers(text, int)
+    if not values:
+        raise SettingsError(
+            "Classes and dilations are whole numbers with commas between them.",
+            got=text,
+            do="Write them like 1,2,4.",
+        )
+    return tuple(values)
+
+
 def parse_budget(gib: float | None) -> int | None:
     """Return bytes from GiB; None from None.
 

@@ -88,7 +88,12 @@ class SegmentationModel(nn.Module):
         self.register_buffer("input_std", torch.ones(inputs))
         outputs = len(self.classes)
         self.layers = MixedScaleDense(
-            inputs, settings.depth, settings.width, settings.dilations, outputs
+            inputs,
+            settings.depth,
+            settings.width,
+            settings.dilations,
+            outputs,
+            border=settings.border,
         )
         knots = KNOTS if settings.features else ()
         self.register_buffer("knots", torch.tensor(knots)[:, None].expand(-1, inputs).clone())
@@ -337,6 +342,13 @@ class SegmentationModel(nn.Module):
                 got=f"{type(error).__name__}: {str(error)[:200]}",
                 do="Choose a model file that Brushfire wrote, or an older revision.",
             ) from error
+        wrong = [name for name, value in state.items() if not bool(value.isfinite().all())]
+        if wrong:
+            raise ModelError(
+                "A model's weights are finite numbers.",
+                got=f"NaN or infinity in {wrong[0]}",
+                do="Choose an older revision, or reset learning.",
+            )
         model.halo = snapshot.halo
         return model.to(device).eval()
 

@@ -82,8 +82,7 @@ class MixedScaleDense(nn.Module):
     axes : int
         2 for 3x3 convolutions in (y, x), 3 for 3x3x3 ones in (z, y, x).
     border : str
-        What layers see beyond the edges of an image: "zero", or "reflect" for the image mirrored
-        at its outermost pixels.
+        What layers see beyond the edges of an image, as in `NetworkSettings`.
 
     Attributes
     ----------

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from brushfire.errors import SettingsError
 
 if TYPE_CHECKING:
     from brushfire.geometry import Triple
+
+Border = Literal["zero", "reflect", "symmetric"]
+BORDERS: tuple[Border, ...] = get_args(Border)
 
 MAX_DEPTH = 400
 MAX_WIDTH = 64
@@ -34,6 +37,10 @@ class NetworkSettings:
     features : bool
         Whether multi-scale features of the middle slice are given as extra input channels. The
         first prediction is a linear model on them.
+    border : str
+        What the layers see beyond the edges of a slice: "zero" for zeros, "reflect" for the maps
+        mirrored at their outermost pixels, "symmetric" for the maps mirrored at their edges, so
+        that the outermost pixels are seen twice.
 
     Raises
     ------
@@ -46,6 +53,7 @@ class NetworkSettings:
     dilations: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
     slices: int = 1
     features: bool = True
+    border: Border = "zero"
 
     def __post_init__(self) -> None:
         # Settings read from JSON bring lists; a frozen value compares and hashes with tuples.
@@ -64,6 +72,12 @@ class NetworkSettings:
                 "The number of slices is odd, so that one of them is in the middle.",
                 got=self.slices,
                 do=f"Use {self.slices - 1} or {self.slices + 1}.",
+            )
+        if self.border not in BORDERS:
+            raise SettingsError(
+                "Beyond the edges of a slice lie zeros, or the slice mirrored in one of two ways.",
+                got=repr(self.border),
+                do=f"Choose one of: {', '.join(BORDERS)}.",
             )
 
     @property

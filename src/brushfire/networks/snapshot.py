@@ -100,7 +100,7 @@ def describe(
 
 
 def _read_about(weights: bytes) -> dict[str, Any]:
-    header = _read_header(weights)
+    header = read_header(weights)
     try:
         about = json.loads(header["__metadata__"][_KEY])
         known = about["format"] == FORMAT
@@ -120,8 +120,14 @@ def _read_about(weights: bytes) -> dict[str, Any]:
     return dict(about)
 
 
-def _read_header(weights: bytes) -> dict[str, Any]:
-    """Return the JSON header of a safetensors file."""
+def read_header(weights: bytes) -> dict[str, Any]:
+    """Return the JSON header of a safetensors file.
+
+    Raises
+    ------
+    ModelError
+        If the bytes are no safetensors file, or cut short within its header.
+    """
     length = int.from_bytes(weights[:_LENGTH_BYTES], "little")
     if len(weights) < _LENGTH_BYTES or length > len(weights) - _LENGTH_BYTES:
         raise ModelError(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from brushfire.networks.kernels.buffers import lent_buffer
 from brushfire.networks.kernels.choosing import KernelChoice
 from brushfire.networks.kernels.grouped import GroupedKernel
-from brushfire.networks.kernels.layout import Border, FlatLayout
+from brushfire.networks.kernels.layout import FlatLayout
 from brushfire.networks.kernels.plain import PlainKernel, plain_maps
 from brushfire.networks.kernels.protocol import Gradients, Kernel, Layers
+from brushfire.networks.settings import Border
 
 __all__ = [
     "Border",

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Border = Literal["zero", "reflect"]
+    from brushfire.networks.settings import Border
+
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 ALIGNMENT = 16  # values: rows begin at whole vectors, and a row may be worked on in whole vectors
@@ -40,7 +41,8 @@ class FlatLayout:
     margin : int
         Pixels beyond each edge that are given a value: the largest dilation.
     border : str
-        What that value is: "zero", or "reflect" for the image mirrored at its outermost pixels.
+        What that value is: "zero", "reflect" for the image mirrored at its outermost pixels, or
+        "symmetric" for the image mirrored at its edges, as in `NetworkSettings`.
         Zeros are shared by neighbours: the margin of a row's end serves the next's start.
     """
 
@@ -52,7 +54,7 @@ class FlatLayout:
     @property
     def lead(self) -> int:
         """Pixels of a margin before the first of an image, along each axis."""
-        return self.margin if self.border == "reflect" else 0
+        return 0 if self.border == "zero" else self.margin
 
     @cached_property
     def pitches(self) -> tuple[int, ...]:
@@ -78,7 +80,7 @@ class FlatLayout:
     @property
     def span(self) -> int:
         """Pixels of the batch, margins included but for those of zeros after its last pixel."""
-        last = 0 if self.border == "reflect" else self.margin * sum(self.strides[:-1])
+        last = self.margin * sum(self.strides[:-1]) if self.border == "zero" else 0
         return self.images * math.prod(self.pitches) - last
 
     @property
@@ -141,7 +143,7 @@ class FlatLayout:
         found = []
         for count in self.size:
             places = np.r_[-self.margin : 0, count : count + self.margin]
-            inner = mirrored(places, count)
+            inner = mirrored(places, count, self.border)
             found.append(
                 (torch.from_numpy(places + self.lead), torch.from_numpy(inner + self.lead))
             )
@@ -154,8 +156,11 @@ class FlatLayout:
         return part.view(len(flat), self.images, *self.pitches)
 
 
-def mirrored(places: Indices, count: int) -> Indices:
+def mirrored(places: Indices, count: int, border: Border = "reflect") -> Indices:
     """Return which of ``count`` pixels lies at each place when they are mirrored for ever."""
+    if border == "symmetric":
+        folded = places % (2 * count)
+        return np.minimum(folded, 2 * count - 1 - folded)
     period = max(2 * (count - 1), 1)
     folded = places % period
     return np.minimum(folded, period - folded) if count > 1 else np.zeros_like(places)

@@ -15,8 +15,9 @@ from brushfire.networks.kernels.protocol import Gradients
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brushfire.networks.kernels.layout import Border, FlatLayout
+    from brushfire.networks.kernels.layout import FlatLayout
     from brushfire.networks.kernels.protocol import Layers
+    from brushfire.networks.settings import Border
 
 
 def plain_maps(
@@ -39,7 +40,7 @@ def plain_maps(
     dilations : sequence of int
         One for each layer.
     border : str
-        What lies beyond the edges: "zero" or "reflect".
+        What lies beyond the edges, as in `NetworkSettings`.
 
     Returns
     -------
@@ -50,16 +51,17 @@ def plain_maps(
     convolve = functional.conv2d if x.ndim == 4 else functional.conv3d
     for layer, (weight, dilation) in enumerate(zip(weights, dilations, strict=True)):
         bias = biases[layer * width : (layer + 1) * width]
-        wide, margin = (x, dilation) if border == "zero" else (_mirrored(x, dilation), 0)
+        wide, margin = (x, dilation) if border == "zero" else (_mirrored(x, dilation, border), 0)
         maps = convolve(wide, weight, bias, padding=margin, dilation=dilation)
         x = torch.cat((x, functional.relu(maps)), 1)
     return x
 
 
-def _mirrored(x: Tensor, margin: int) -> Tensor:
+def _mirrored(x: Tensor, margin: int, border: Border) -> Tensor:
     """Return the images with a margin that mirrors them."""
     for axis in range(2, x.ndim):
-        places = mirrored(np.arange(-margin, x.shape[axis] + margin), x.shape[axis])
+        count = x.shape[axis]
+        places = mirrored(np.arange(-margin, count + margin), count, border)
         x = x.index_select(axis, torch.from_numpy(places).to(x.device))
     return x
 

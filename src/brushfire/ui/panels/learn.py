@@ -185,6 +185,7 @@ class LearnPanel(QWidget):
                 dilations=parse_dilations(self.dilations.text()),
                 slices=int(self.slices.currentText()),
                 features=self.features.isChecked(),
+                border=self._controller.session.settings.network.border,  # not asked for here
             )
             self._controller.session.configure(network=network)
 
