@@ -868,6 +868,25 @@ def test_converting_replaces_only_on_request_and_names_what_is_missing(
     assert "folder" in sentence(capsys)
 
 
+def test_an_added_model_gets_the_halo_that_it_needs_there(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "noise.npy", rng.standard_normal((3, 400, 400)).astype(np.float32))
+    session = Session(tmp_path / "noise.brushfire", device="cpu")
+    session.open_volume(tmp_path / "noise.npy", axes="zyx")
+    session.close()
+    torch.manual_seed(0)
+    model = SegmentationModel(NetworkSettings(depth=20, features=False), 1, (1, 2))
+    torch.nn.init.normal_(model.head_weight)
+    (tmp_path / "net.safetensors").write_bytes(model.snapshot(1, {}).weights)
+    assert (
+        main(["models", str(tmp_path / "noise.brushfire"), "--add", f"{tmp_path}/net.safetensors"])
+        == 0
+    )
+    project = open_project(tmp_path / "noise.brushfire")
+    added = project.load_model(max(project.models()))
+    assert 0 < added.halo < model.safe_halo
+
+
 def test_a_project_takes_only_models_that_fit_it(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,12 +34,13 @@ def test_features_of_a_parabola_are_its_derivatives(sigma: float) -> None:
     assert float(found[4][middle]) == pytest.approx(0, abs=1e-6)  # smaller eigenvalue
 
 
-def test_rounding_is_small_beside_every_feature() -> None:
-    image = torch.randn(1, 1, 200, 200)
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_is_small_beside_every_feature(seed: int) -> None:
+    image = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(seed))
     bank = FeatureBank()
     exact = bank(image.double())
     error = (bank(image) - exact).abs().amax((0, 2, 3)) / exact.std((0, 2, 3))
-    assert float(error.max()) < 1e-4
+    assert float(error.max()) < 2e-4
 
 
 def test_features_turn_with_the_image() -> None:

@@ -10,13 +10,18 @@ from brushfire.annotations import next_class, open_annotations
 from brushfire.cli.convert import OURS, read_model
 from brushfire.cli.headless import project_of
 from brushfire.errors import ModelError
+from brushfire.geometry import Box
 from brushfire.project import open_project
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brushfire.networks import ModelSnapshot
+    from brushfire.networks import ModelSnapshot, SegmentationModel
     from brushfire.project import Project, ProjectState, VolumeReference
+    from brushfire.volumes import Volume
+
+_PLACES = 3  # in the volume, where its halo is measured
+_ROOM = 160  # pixels in every direction from there
 
 
 def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) -> int:
@@ -47,35 +52,48 @@ def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) 
     """
     project = open_project(project_of(place, axes, time))
     snapshot = read_model(file, OURS, {})
-    _check_channels(snapshot, project.state.volume)
+    about = {"imported_from": file.name}
     # Whoever has the project open would write over its settings.
     with closing(open_annotations(project.folder, project.state.volume.shape)):
-        kept = _with_revision(snapshot, max(project.models(), default=0) + 1, file.name)
+        revision = max(project.models(), default=0) + 1
+        kept = _fitted(snapshot, project.state.volume).snapshot(revision, about)
         project.save_model(kept)
         project.save(_state_with(project, kept))
     project.log("model added", revision=kept.revision, file=str(file))
     return kept.revision
 
 
-def _check_channels(snapshot: ModelSnapshot, volume: VolumeReference) -> None:
+def _fitted(snapshot: ModelSnapshot, reference: VolumeReference) -> SegmentationModel:
+    """Return the model with the halo that it needs on a volume."""
+    from brushfire.networks import SegmentationModel
     from brushfire.volumes import open_volume
 
-    if volume.source is None:
-        return  # it was in memory only: opening the project will tell
-    with closing(open_volume(volume.source, axes=volume.axes, time=volume.time)) as opened:
-        if len(opened.channels) != snapshot.channels:
+    model = SegmentationModel.from_snapshot(snapshot)
+    if reference.source is None:
+        return model  # the volume was in memory only: opening the project will tell
+    with closing(open_volume(reference.source, axes=reference.axes, time=reference.time)) as volume:
+        if len(volume.channels) != model.channels:
             raise ModelError(
-                f"A model for this volume has {len(opened.channels)} channel(s).",
-                got=f"one with {snapshot.channels}",
+                f"A model for this volume has {len(volume.channels)} channel(s).",
+                got=f"one with {model.channels}",
                 do="Choose a model of such volumes; 'brushfire convert' takes --slices.",
             )
+        model.halo = _halo(model, volume)
+    return model
 
 
-def _with_revision(snapshot: ModelSnapshot, revision: int, name: str) -> ModelSnapshot:
-    """Return the model with nothing of what was measured of it elsewhere."""
-    from brushfire.networks import SegmentationModel
+def _halo(model: SegmentationModel, volume: Volume) -> int:
+    """Return the halo that is enough in the middle of slices all over a volume."""
+    from brushfire.networks import measure_halo
 
-    return SegmentationModel.from_snapshot(snapshot).snapshot(revision, {"imported_from": name})
+    depth, height, width = volume.shape
+    blocks = []
+    for place in range(_PLACES):
+        z = (2 * place + 1) * depth // (2 * _PLACES)
+        middle = Box((z, height // 2, width // 2), (z + 1, height // 2, width // 2))
+        inside = middle.grow((0, _ROOM, _ROOM)).clip(volume.shape)
+        blocks.append(volume.read_padded(inside.grow((model.context, 0, 0))))
+    return measure_halo(model, blocks)
 
 
 def _state_with(project: Project, model: ModelSnapshot) -> ProjectState:
