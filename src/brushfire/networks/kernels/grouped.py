@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 10  # maps whose taps share a matrix product; more adds nothing, the products are wide
 _STRIP_VALUES = 2**20  # values of a product kept at once: 4 MB in float32, near the caches
+_MORE_VALUES = 2**26  # on other devices, where each strip is many launches
 
 
 class GroupedKernel:
@@ -77,7 +78,8 @@ def _taps_matrix(weights: Sequence[Tensor], start: int, stop: int) -> Tensor:
 
 def _strips(like: Tensor, rows: int, layout: FlatLayout) -> Iterator[tuple[int, int, Tensor]]:
     """Yield ranges of the span, and each time the same memory for ``rows`` values a pixel."""
-    length = max(1, min(_STRIP_VALUES // rows, layout.span))
+    most = _STRIP_VALUES if like.device.type == "cpu" else _MORE_VALUES
+    length = max(1, min(most // rows, layout.span))
     memory = like.new_empty(rows * length)
     for start in range(layout.inside.start, layout.inside.stop, length):
         stop = min(start + length, layout.inside.stop)
