@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 _PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "tensorstore", "zarr", "yaozarrs", "tifffile",
-    "imagecodecs", "safetensors", "numba", "psygnal", "napari", "vispy", "qtpy", "superqt",
-    "pyqtgraph",
+    "imagecodecs", "safetensors", "numba", "triton", "psygnal", "napari", "vispy", "qtpy",
+    "superqt", "pyqtgraph",
 )  # fmt: skip
 _BINDINGS = {
     "pyside6": ("PySide6", "PySide6-Essentials"),
@@ -57,8 +57,25 @@ def _compute() -> list[tuple[str, str]]:
         ("Engine", f"a thread of its own, {max(1, cores() - 1)} torch threads"),
         ("Network kernel", f"{kernel.name}: {reason}"),
         ("Network check", f"differs from plain convolutions by {_difference(kernel):.0e}"),
+        *_on_the_card(),
         ("OMP_WAIT_POLICY", os.environ["OMP_WAIT_POLICY"]),
     ]
+
+
+def _on_the_card() -> list[tuple[str, str]]:
+    """Return the kernel for each type of values on a CUDA device, if there is one."""
+    import torch
+
+    from brushfire.networks.kernels import choice
+
+    if not torch.cuda.is_available():
+        return []
+    rows = []
+    for dtype in (torch.float32, torch.bfloat16):
+        kernel, reason = choice.explain("cuda", dtype)
+        short = str(dtype).removeprefix("torch.")
+        rows.append((f"Kernel on the card, {short}", f"{kernel.name}: {reason}"))
+    return rows
 
 
 def _difference(kernel: Kernel) -> float:
