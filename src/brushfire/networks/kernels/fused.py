@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -109,11 +110,8 @@ class _Walk:
         self.layers, self.layout = layers, layout
         self.row_taps = layout.taps // 3
         self.blocks = layers.blocks(max(1, _MULTIPLY["ROWS"] // (self.row_taps * layers.width)))
-        self.dilations = torch.tensor(
-            [1] * layers.channels + [d for d in layers.dilations for _ in range(layers.width)],
-            dtype=torch.int32,
-            device=like.device,
-        )
+        made = (dilation for dilation in layers.dilations for _ in range(layers.width))
+        self.dilations = _numbers((*[1] * layers.channels, *made), like.device)
         self.fan = layers.row(layers.depth - 1)
         self.taps = self._dense(like)
         self.sum = tl.float64 if like.dtype == torch.float64 else tl.float32
@@ -236,7 +234,7 @@ class _Backward(_Walk):
         more = (0, max(_SPREAD["DEPTH"], _COLLECT["ROWS"]))
         maps = torch.arange(len(buffer), dtype=torch.int32, device=buffer.device)
         self._sources = pad(maps.repeat_interleave(layout.taps), more)
-        steps = torch.tensor(layout.offsets(1), dtype=torch.int32, device=buffer.device)
+        steps = _numbers(layout.offsets(1), buffer.device)
         self._shifts = pad((self.dilations[:, None] * steps).flatten(), more)
         self._found = torch.zeros_like(self.taps, dtype=self._dtype)
 
@@ -307,6 +305,12 @@ class _Backward(_Walk):
         for layer, weight in enumerate(self.layers.weights):
             found = self._found[layer * width : (layer + 1) * width, : weight.shape[1]]
             yield found.reshape(weight.shape)
+
+
+@lru_cache(maxsize=32)
+def _numbers(values: tuple[int, ...], device: torch.device) -> Tensor:
+    # Kept, because a copy to a card waits until the card has done all that it was given before.
+    return torch.tensor(values, dtype=torch.int32, device=device)
 
 
 def _on_its_card(tensor: Tensor) -> AbstractContextManager[Any]:
