@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 triton = pytest.importorskip("triton", reason="Triton is made for Linux only.")
 GPUTarget = importlib.import_module("triton.backends.compiler").GPUTarget
-ASTSource = importlib.import_module("triton.compiler").ASTSource
 
 MODULES = ("fused", "fused_loops")
 SIZES = st.one_of(
@@ -282,61 +281,71 @@ def test_products_of_a_large_image_stay_small(
 
 # -- without the interpreter -------------------------------------------------------------------
 
-SHAPES = {
-    "multiply": {"OVERLAP": 16},
-    "fold": {"TAPS": 3, "PIXELS": 1024},
-    "add_near": {"TAPS": 9, "WIDTH": 1, "PIXELS": 1024, "GATED": True},
-    "spread": {},
-    "collect": {},
-}
-BYTES = {"inside"}
-COUNTS = {"dilations", "sources", "shifts"}
+
+class Card:
+    """As much of a card as compiling for it needs: an H200."""
+
+    def get_current_target(self) -> Any:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int = 0) -> int:
+        return 0
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [("fp32", "tf32x3"), ("bf16", "ieee")])
-@pytest.mark.parametrize(
-    ("name", "back"),
-    [("multiply", False), ("fold", False), ("add_near", False), ("add_near", True),
-     ("spread", True), ("collect", True)],
-)  # fmt: skip
-def test_programs_compile_for_a_card_that_is_not_there(
-    name: str, back: bool, dtype: str, precision: str, monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:  # fmt: skip
-    """What the interpreter takes is not always what the compiler takes."""
+class Compiled:
+    """Compiles a program for what it is started with, and starts none."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.starts: list[Any] = []
+
+    def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
+        return lambda *args, **names: self.starts.append(
+            self.function.warmup(*args, grid=grid, **names)
+        )
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Compiled]]:
+    """The programs of the kernel that can be imported meanwhile, which is not interpreted."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    names = ("multiply", "fold", "add_near", "spread", "collect")
+    monkeypatch.setattr(triton.runtime.driver, "_active", Card())
     with pytest.MonkeyPatch.context() as patch:
         module = fresh(patch)
+        made = {name: Compiled(getattr(module.loops, name)) for name in names}
+        patch.setattr(module, "loops", SimpleNamespace(**made, INTERPRETED=False))
+        yield made
         forget()
-    sums, operand = triton.language.float32, {"fp32": "float32", "bf16": "bfloat16"}[dtype]
-    tiles = {"multiply": module._MULTIPLY, "spread": module._SPREAD, "collect": module._COLLECT}
-    constants = {**tiles.get(name, {}), **SHAPES[name], "SUM": sums, "BACK": back}
-    constants.update(OPERAND=getattr(triton.language, operand), PRECISION=precision)
-    types = dict.fromkeys(COUNTS, "*i32") | dict.fromkeys(BYTES, "*u8")
-    types["gate"] = f"*{dtype}" if back else "*u8"
-    if name == "collect":
-        types["sums"] = "*fp32"
-    function, signature, found, attributes = getattr(module.loops, name), {}, {}, {}
-    for place, parameter in enumerate(function.params):
-        if parameter.is_constexpr:
-            signature[parameter.name] = "constexpr"
-            found[place,] = constants[parameter.name]
-            continue
-        points = parameter.annotation.endswith("tensor")
-        kind = types.get(parameter.name, f"*{dtype}") if points else "i32"
-        signature[parameter.name] = kind
-        told = parameter.do_not_specialize or parameter.do_not_specialize_on_alignment
-        if not told:
-            attributes[place,] = [["tt.divisibility", 16]]
-    source = ASTSource(function, signature, found, attributes)
-    warps = module._MULTIPLY_WARPS if name == "multiply" else 4
-    options = {"num_warps": warps, **module._COMPILE}
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-    assert compiled.metadata.shared <= 227 * 1024
-    assert ("mma" in compiled.asm["ptx"]) == (name in tiles)  # on tensor cores
-    if name == "multiply":
-        assert "shfl" not in compiled.asm["ptx"]  # shifted through shared memory
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_programs_compile_for_a_card_that_is_not_there(
+    programs: dict[str, Compiled], dtype: torch.dtype
+) -> None:
+    """What the interpreter takes is not always what the compiler takes."""
+    like: dict[str, Any] = {"dtype": dtype}
+    weights = [torch.zeros(1, 1 + n, 3, 3, **like) for n in range(42)]
+    layers = Layers(1, [1 + n % 10 for n in range(42)], weights, torch.zeros(42, **like))
+    layout = FlatLayout(1, (20, 30), 10)
+    buffer = torch.zeros(43, layout.total, **like)
+    made = sys.modules[f"{kernels.__name__}.fused"].FusedKernel()
+    made.fill(buffer, layers, layout)
+    made.gradients(buffer, buffer.clone(), layers, layout, input_too=True)
+    for name, program in programs.items():
+        kinds = {id(one): one for one in program.starts}.values()
+        # No number that differs from block to block makes it compile again.
+        assert len(kinds) == (2 if name == "add_near" else 1)
+        for one in kinds:
+            assert one.metadata.shared <= 227 * 1024
+            on_tensor_cores = name in ("multiply", "spread", "collect")
+            assert ("mma" in one.asm["ptx"]) == on_tensor_cores
+    (multiply,) = {id(one): one for one in programs["multiply"].starts}.values()
+    assert "shfl" not in multiply.asm["ptx"]  # taps are shifted through shared memory
 
 
 def test_a_machine_without_a_card_says_why_its_kernel_is_grouped() -> None:
