@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from brushfire import __version__
 from brushfire.annotations import open_annotations
-from brushfire.cli import main
+from brushfire.cli import doctor, main
 from brushfire.cli.parsing import parse_region, parse_scale, parse_shape
 from brushfire.errors import SettingsError
 from brushfire.geometry import Box
@@ -148,6 +148,18 @@ def test_doctor_names_what_a_report_needs(capsys: pytest.CaptureFixture[str]) ->
     difference = re.search(r"differs from plain convolutions by (\S+)", shown)
     assert difference is not None
     assert float(difference[1]) < 1e-9
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="There is a card.")
+def test_doctor_tells_of_the_kernel_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._on_the_card() == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    rows = doctor._on_the_card()
+    assert [name for name, _ in rows] == [
+        "Kernel on the card, float32",
+        "Kernel on the card, bfloat16",
+    ]
+    assert all(reason.startswith("grouped: ") for _, reason in rows)  # the card is not there
 
 
 def test_doctor_loads_neither_napari_nor_qt() -> None:

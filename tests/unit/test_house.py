@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import brushfire
@@ -20,6 +21,8 @@ WINDOW = (
     "vispy",
 )
 OUTSIDE = ("brushfire.ui", "brushfire.cli")
+if find_spec("triton") is None:  # which is made for Linux only
+    OUTSIDE += ("brushfire.networks.kernels.fused", "brushfire.networks.kernels.fused_loops")
 
 LOOK = """
 import importlib, sys

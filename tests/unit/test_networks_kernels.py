@@ -13,12 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brushfire.errors import SettingsError
 from brushfire.networks.kernels import (
     FlatLayout,
     GroupedKernel,
     KernelChoice,
     Layers,
     PlainKernel,
+    choosing,
 )
 from brushfire.networks.kernels.compiled import CompiledKernel
 from brushfire.networks.msd import MixedScaleDense
@@ -288,3 +290,88 @@ def test_without_numba_the_grouped_kernel_is_used_and_says_what_to_install() -> 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("grouped")
     assert "napari-brushfire[fast]" in done.stdout
+
+
+def test_each_device_and_type_of_values_has_a_trial_of_its_own() -> None:
+    choice = KernelChoice()
+    kernel, reason = choice.explain("cpu", torch.bfloat16)
+    assert type(kernel) is GroupedKernel
+    assert "only one" in reason
+    for device in ("mps", "xpu"):
+        assert type(choice.explain(device)[0]) is GroupedKernel
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="There is a card.")
+def test_a_trial_on_a_card_that_is_not_there_changes_nothing_here() -> None:
+    choice = KernelChoice()
+    here = choice.explain()
+    kernel, reason = choice.explain("cuda", torch.bfloat16)
+    assert type(kernel) is GroupedKernel
+    assert "fused" in reason or "triton" in reason
+    assert choice.explain() == here
+
+
+def test_without_triton_a_card_uses_the_grouped_kernel_and_says_what_is_missing() -> None:
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "from brushfire.networks.kernels import choice\n"
+        "kernel, reason = choice.explain('cuda'); print(kernel.name, reason)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("grouped triton, which comes with torch for CUDA")
+
+
+@pytest.mark.parametrize(("faster", "name"), [(True, "swift"), (False, "grouped")])
+def test_a_candidate_is_taken_if_it_is_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, faster: bool, name: str
+) -> None:
+    class Swift(GroupedKernel):
+        name = "swift"
+
+    monkeypatch.setattr("brushfire.networks.kernels.compiled.CompiledKernel", Swift)
+    times = iter([2.0, 1.0 if faster else 1.9] * 6)
+    real = choosing._run
+    monkeypatch.setattr(choosing, "_run", lambda *args: (next(times), real(*args)[1]))
+    kernel, reason = KernelChoice().explain()
+    assert kernel.name == name
+    assert ("2.0 times as fast" in reason) is faster
+
+
+def pinned(monkeypatch: pytest.MonkeyPatch, name: str) -> KernelChoice:
+    monkeypatch.setenv("BRUSHFIRE_KERNEL", name)
+    return KernelChoice()
+
+
+@pytest.mark.parametrize("name", ["plain", "grouped", "compiled"])
+def test_a_kernel_can_be_pinned(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    choice = pinned(monkeypatch, name)
+    choice.prepare()
+    assert choice.kernel_for(torch.zeros(1)).name == name
+    kernel, reason = choice.explain()
+    assert kernel.name == name
+    assert "BRUSHFIRE_KERNEL" in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "says"),
+    [
+        ("swift", torch.float32, "plain, grouped, compiled, fused"),
+        ("compiled", torch.bfloat16, "float32 on the processor"),
+        ("fused", torch.float32, "CUDA"),
+    ],
+)
+def test_a_pinned_kernel_that_cannot_be_used_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, dtype: torch.dtype, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says):
+        pinned(monkeypatch, name).kernel_for(torch.zeros(1, dtype=dtype))
+
+
+def test_a_pinned_kernel_whose_package_is_missing_says_what_to_install() -> None:
+    code = (
+        "import os, sys; sys.modules['numba'] = None; os.environ['BRUSHFIRE_KERNEL'] = 'compiled'\n"
+        "from brushfire.cli import main; main(['doctor'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install" in done.stdout
+    assert "BRUSHFIRE_KERNEL" in done.stdout

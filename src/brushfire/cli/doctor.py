@@ -8,13 +8,15 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from brushfire.errors import SettingsError
+
 if TYPE_CHECKING:
     from brushfire.networks.kernels import Kernel
 
 _PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "tensorstore", "zarr", "yaozarrs", "tifffile",
-    "imagecodecs", "safetensors", "numba", "psygnal", "napari", "vispy", "qtpy", "superqt",
-    "pyqtgraph",
+    "imagecodecs", "safetensors", "numba", "triton", "psygnal", "napari", "vispy", "qtpy",
+    "superqt", "pyqtgraph",
 )  # fmt: skip
 _BINDINGS = {
     "pyside6": ("PySide6", "PySide6-Essentials"),
@@ -47,18 +49,50 @@ def _compute() -> list[tuple[str, str]]:
     import torch
 
     from brushfire.engine.device import choose_device, cores
-    from brushfire.networks.kernels import choice
 
     device = choose_device(None)
-    kernel, reason = choice.explain()
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
     return [
         ("Device", f"{device} {name}".strip()),
         ("Engine", f"a thread of its own, {max(1, cores() - 1)} torch threads"),
-        ("Network kernel", f"{kernel.name}: {reason}"),
-        ("Network check", f"differs from plain convolutions by {_difference(kernel):.0e}"),
+        *_on_the_processor(),
+        *_on_the_card(),
         ("OMP_WAIT_POLICY", os.environ["OMP_WAIT_POLICY"]),
     ]
+
+
+def _on_the_processor() -> list[tuple[str, str]]:
+    """Return the kernel for the processor and whether it is right, or why it cannot be used."""
+    from brushfire.networks.kernels import choice
+
+    try:
+        kernel, reason = choice.explain()
+    except SettingsError as error:
+        return [("Network kernel", str(error))]
+    return [
+        ("Network kernel", f"{kernel.name}: {reason}"),
+        ("Network check", f"differs from plain convolutions by {_difference(kernel):.0e}"),
+    ]
+
+
+def _on_the_card() -> list[tuple[str, str]]:
+    """Return the kernel for each type of values on a CUDA device, if there is one."""
+    import torch
+
+    from brushfire.networks.kernels import choice
+
+    if not torch.cuda.is_available():
+        return []
+    rows = []
+    for dtype in (torch.float32, torch.bfloat16):
+        short = str(dtype).removeprefix("torch.")
+        try:
+            kernel, reason = choice.explain("cuda", dtype)
+            text = f"{kernel.name}: {reason}"
+        except SettingsError as error:
+            text = str(error)
+        rows.append((f"Kernel on the card, {short}", text))
+    return rows
 
 
 def _difference(kernel: Kernel) -> float:

@@ -7,13 +7,14 @@ earlier maps, then ReLU. How that is computed is up to `brushfire.networks.kerne
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from brushfire.errors import ModelError
 from brushfire.networks.kernels import FlatLayout, Kernel, Layers, choice, lent_buffer, plain_maps
 
 if TYPE_CHECKING:
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 
     from brushfire.networks.kernels import Border
 
+_CAST = {torch.float32, torch.bfloat16, torch.float16}  # what autocast casts
+
 
 class _MixedScaleDense(torch.autograd.Function):
-    """All layers as one differentiable step: keeps one buffer instead of one per layer."""
+    """All layers as one differentiable step: keeps one buffer instead of one per layer.
+
+    Weights are used in the type of the values; their gradients come in their own type.
+    """
 
     @staticmethod
     def forward(
@@ -35,12 +41,14 @@ class _MixedScaleDense(torch.autograd.Function):
         biases: Tensor,
         *weights: Tensor,
     ) -> Tensor:
-        layers = Layers(x.shape[1], dilations, weights, biases)
+        ctx.types = [weight.dtype for weight in (biases, *weights)]
+        biases, *parts = (weight.to(x.dtype) for weight in (biases, *weights))
+        layers = Layers(x.shape[1], dilations, parts, biases)
         buffer = x.new_zeros(layers.row(layers.depth), layout.total)
         _fill(buffer, x, kernel, layers, layout)
         ctx.kernel, ctx.layout, ctx.dilations = kernel, layout, dilations
         ctx.channels = layers.channels
-        ctx.save_for_backward(buffer, biases, *weights)
+        ctx.save_for_backward(buffer, biases, *parts)
         return buffer
 
     @staticmethod
@@ -52,18 +60,28 @@ class _MixedScaleDense(torch.autograd.Function):
         slope = torch.zeros_like(buffer)  # clean margins, as kernels want them
         layout.images_of(slope).copy_(layout.images_of(outputs[0]))
         input_too = ctx.needs_input_grad[0]
-        found = ctx.kernel.gradients(buffer, slope, layers, layout, input_too=input_too)
+        with _types_as_they_are(buffer.device.type):
+            found = ctx.kernel.gradients(buffer, slope, layers, layout, input_too=input_too)
         into_input = None
         if input_too:
             into_input = layout.images_of(slope[: layers.channels]).transpose(0, 1).contiguous()
-        return (into_input, None, None, None, found.biases, *found.weights)
+        gradients = zip((found.biases, *found.weights), ctx.types, strict=True)
+        return (into_input, None, None, None, *(one.to(dtype) for one, dtype in gradients))
+
+
+def _types_as_they_are(device: str) -> AbstractContextManager[Any]:
+    """Return a context in which autocast changes nothing: a kernel has chosen its types."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def _fill(buffer: Tensor, x: Tensor, kernel: Kernel, layers: Layers, layout: FlatLayout) -> None:
     """Write the input and all maps into a buffer whose margins are zero."""
     layout.images_of(buffer[: layers.channels]).copy_(x.transpose(0, 1))
     layout.fill_margins(buffer[: layers.channels])
-    kernel.fill(buffer, layers, layout)
+    with _types_as_they_are(x.device.type):
+        kernel.fill(buffer, layers, layout)
 
 
 class MixedScaleDense(nn.Module):
@@ -122,8 +140,15 @@ class MixedScaleDense(nn.Module):
         Parameters
         ----------
         x : Tensor
-            (images, channels, y, x) or (images, channels, z, y, x).
+            (images, channels, y, x) or (images, channels, z, y, x), of the type of the weights.
+            Under `torch.autocast` the layers are computed in its type, and the maps have it.
+
+        Raises
+        ------
+        ModelError
+            If the input is of another type than the weights, without autocast.
         """
+        x = self._as_computed(x)
         layout = self._layout(x)
         run = cast("Callable[..., Tensor]", _MixedScaleDense.apply)
         buffer = run(x, self._kernel(x), layout, self.dilations, self.biases, *self.weights)
@@ -138,10 +163,12 @@ class MixedScaleDense(nn.Module):
         Parameters
         ----------
         x : Tensor
-            (images, channels, y, x) or (images, channels, z, y, x).
+            As for `flat_maps`.
         """
+        x = self._as_computed(x)
         layout = self._layout(x)
-        layers = Layers(self.channels, self.dilations, list(self.weights), self.biases)
+        weights = [weight.to(x.dtype) for weight in self.weights]
+        layers = Layers(self.channels, self.dilations, weights, self.biases.to(x.dtype))
         with torch.no_grad(), lent_buffer(self.maps, layout, x) as buffer:
             _fill(buffer, x, self._kernel(x), layers, layout)
             yield buffer, layout
@@ -152,6 +179,21 @@ class MixedScaleDense(nn.Module):
 
     def _kernel(self, x: Tensor) -> Kernel:
         return choice.kernel_for(x) if self.kernel is None else self.kernel
+
+    def _as_computed(self, x: Tensor) -> Tensor:
+        """Return the input in the type in which the layers are computed."""
+        device, types = x.device.type, {x.dtype, self.biases.dtype}
+        types.update(weight.dtype for weight in self.weights)
+        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        if autocast and types <= _CAST:
+            return x.to(torch.get_autocast_dtype(device))
+        if len(types) > 1:
+            raise ModelError(
+                "Layers take values of the type of their weights.",
+                got=f"values of {x.dtype}, weights of {self.biases.dtype}",
+                do="Convert one of them with .to(dtype), or compute under torch.autocast.",
+            )
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """Return input and maps, (images, maps, ...)."""

@@ -55,7 +55,7 @@ class Layers:
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Of all weights and biases, in the shapes of `Layers`."""
+    """Of all weights and biases, in the shapes of `Layers`; in their type, or a longer one."""
 
     weights: list[Tensor]
     biases: Tensor
