@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**29
 """A buffer larger than this goes back to the system at once."""
 
-_ROOMY = 4  # times the values that are needed: a spare buffer this large is given back
-
 
 class _Spare(threading.local):
     """The memory that a thread's last pass has left, and what has clean margins in it."""
@@ -74,6 +72,6 @@ def _take(rows: int, layout: FlatLayout, like: Tensor) -> tuple[Tensor | None, b
         values is not None
         and values.dtype == like.dtype
         and values.device == like.device
-        and count <= values.numel() <= _ROOMY * count
+        and count <= values.numel()
     )
     return (values if fits else None), _spare.layout == layout and rows <= _spare.rows

@@ -49,20 +49,19 @@ class CompiledKernel:
         weights, width = _Weights(layers), layers.width
         place = _Place(buffer, layout)
         biases = layers.biases.detach().numpy()
+        order = (weights.dilations, place.shifts, False)
         for first, last in weights.blocks:
             known, stop = layers.row(first), layers.row(last)
             taps = weights.into(first, last)
-            add = partial(place.run, loops.add_maps, place.flat, taps, 0, known)
-            order = (weights.dilations, place.shifts, False)
-            place.run(loops.begin, known, biases[first * width : last * width])
-            add(0, known, known, stop, *order)
+            make = partial(place.run, loops.make_maps, place.flat, taps, 0, known)
+            make(0, known, known, stop, *order, biases[first * width : last * width], width)
+            layout.fill_margins(buffer[known : known + width])
             for start, end in weights.parts(known, stop):
                 if start > known:
-                    add(known, start, start, end, *order)
-                for row in range(start, end, width):
-                    if row > start:
-                        add(start, row, row, row + width, *order)
-                    place.run(loops.rectify, row, row + width)
+                    make(known, start, start, end, *order, biases[:0], width)
+                    layout.fill_margins(buffer[start : start + width])
+                for row in range(start + width, end, width):
+                    make(start, row, row, row + width, *order, biases[:0], width)
                     layout.fill_margins(buffer[row : row + width])
 
     def gradients(
@@ -79,17 +78,20 @@ class CompiledKernel:
         for first, last in reversed(weights.blocks):
             known, stop = layers.row(first), layers.row(last)
             taps = weights.back_to(first, known, stop)
-            add = partial(wide.run, loops.add_maps, place.flat, taps, known, known)
-            if stop < end:
-                add(stop, end, known, stop, *order)
+            make = partial(wide.run, loops.make_slopes, place.flat, taps, known, known)
+
+            def add(s0: int, s1: int, t0: int, t1: int, make: Callable[..., None] = make) -> None:
+                make(s0, s1, t0, t1, *order, flat, 0 if layout.lead else width)
+                if layout.lead:
+                    layout.fold_margins(slope[t1 - width : t1])
+                    place.run(loops.stop_slopes, flat, t1 - width, t1)
+
+            add(stop, end, known, stop)
             for start, after in reversed(weights.parts(known, stop)):
                 if after < stop:
-                    add(after, stop, start, after, *order)
-                for row in range(after - width, start - 1, -width):
-                    if row + width < after:
-                        add(row + width, after, row, row + width, *order)
-                    layout.fold_margins(slope[row : row + width])
-                    place.run(loops.stop_slopes, flat, row, row + width)
+                    add(after, stop, start, after)
+                for row in range(after - 2 * width, start - 1, -width):
+                    add(row + width, after, row, row + width)
             collected = place.collect(
                 loops.collect, layers.row(last - 1), stop - known, flat, known,
                 weights.dilations, weights.fans, place.shifts,

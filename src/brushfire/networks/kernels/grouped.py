@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from brushfire.networks.kernels.layout import FlatLayout
     from brushfire.networks.kernels.protocol import Layers
 
-_BLOCK = 10  # maps whose taps share a matrix product; more adds nothing, the products are wide
+# Maps whose taps share a matrix product. Forwards fewer, because what they take from each other are
+# narrow products; backwards more, because there these are wider.
+_BLOCK, _BLOCK_BACK = 6, 10
 _STRIP_VALUES = 2**20  # values of a product kept at once: 4 MB in float32, near the caches
 _MORE_VALUES = 2**26  # on other devices, where each strip is many launches
 
@@ -35,7 +37,7 @@ class GroupedKernel:
         """Compute all maps into the buffer."""
         mask = layout.mask(buffer)
         width = layers.width
-        for first, last in _blocks(layers):
+        for first, last in _blocks(layers, _BLOCK):
             known = layers.row(first)
             maps = buffer[known : layers.row(last)]
             biases = layers.biases[first * width : last * width, None]
@@ -65,8 +67,8 @@ class GroupedKernel:
         return Gradients(work.weights, work.biases)
 
 
-def _blocks(layers: Layers) -> list[tuple[int, int]]:
-    return layers.blocks(max(1, _BLOCK // layers.width))
+def _blocks(layers: Layers, maps: int) -> list[tuple[int, int]]:
+    return layers.blocks(max(1, maps // layers.width))
 
 
 def _taps_matrix(weights: Sequence[Tensor], start: int, stop: int) -> Tensor:
@@ -116,7 +118,7 @@ class _Backward:
 
     def run(self, *, input_too: bool) -> None:
         layers = self._layers
-        for first, last in reversed(_blocks(layers)):
+        for first, last in reversed(_blocks(layers, _BLOCK_BACK)):
             known = layers.row(first)
             for layer in range(last - 1, first - 1, -1):
                 self._stop_at_relu(layer)

@@ -250,17 +250,6 @@ def _loop(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @_loop
-def begin(flat: Array, total: int, row: int, tiles: Array, first: int, biases: Array) -> None:
-    """Write the biases into the maps from ``first`` on."""
-    for tile in range(len(tiles)):
-        origin, height, _, columns = tiles[tile]
-        for n in range(len(biases)):
-            for y in range(height):
-                at = (first + n) * total + origin + y * row
-                flat[at : at + columns] = biases[n]
-
-
-@_loop
 def add_maps(
     flat: Array, total: int, row: int, tiles: Array, source: Array, taps: Array, first_source: int,
     first_target: int, s0: int, s1: int, t0: int, t1: int, dilations: Array, shifts: Array,
@@ -289,17 +278,34 @@ def add_maps(
 
 
 @_loop
-def rectify(flat: Array, total: int, row: int, tiles: Array, first: int, last: int) -> None:
-    """Apply ReLU, and clear what was computed beyond the right edge."""
+def make_maps(
+    flat: Array, total: int, row: int, tiles: Array, source: Array, taps: Array, first_source: int,
+    first_target: int, s0: int, s1: int, t0: int, t1: int, dilations: Array, shifts: Array,
+    by_source: bool, biases: Array, done: int,
+) -> None:  # fmt: skip
+    """Add maps to maps as `add_maps` does, with what comes before and after in the same pass.
+
+    Maps begin as their biases, if there are any; ``done`` of them, from the first on, are complete
+    with that, and rectified.
+    """
     for tile in range(len(tiles)):
+        one = tiles[tile : tile + 1]
         origin, height, width, columns = tiles[tile]
-        for n in range(first, last):
+        for n in range(len(biases)):
+            for y in range(height):
+                at = (t0 + n) * total + origin + y * row
+                flat[at : at + columns] = biases[n]
+        add_maps(
+            flat, total, row, one, source, taps, first_source, first_target, s0, s1, t0, t1,
+            dilations, shifts, by_source,
+        )  # fmt: skip
+        for n in range(t0, t0 + done):
             for y in range(height):
                 at = n * total + origin + y * row
                 values = flat[at : at + width]
                 for x in range(width):
                     values[x] = max(values[x], 0)
-                flat[at + width : at + columns] = 0
+                flat[at + width : at + columns] = 0  # computed beyond the right edge
 
 
 @_loop
@@ -315,6 +321,22 @@ def stop_slopes(
                 slopes, values = flat[at : at + columns], maps[at : at + columns]
                 for x in range(columns):
                     slopes[x] = slopes[x] if values[x] > 0 else 0
+
+
+@_loop
+def make_slopes(
+    flat: Array, total: int, row: int, tiles: Array, source: Array, taps: Array, first_source: int,
+    first_target: int, s0: int, s1: int, t0: int, t1: int, dilations: Array, shifts: Array,
+    by_source: bool, maps: Array, done: int,
+) -> None:  # fmt: skip
+    """Add slopes to slopes as `add_maps` does, and stop the last ``done`` targets at their ReLU."""
+    for tile in range(len(tiles)):
+        one = tiles[tile : tile + 1]
+        add_maps(
+            flat, total, row, one, source, taps, first_source, first_target, s0, s1, t0, t1,
+            dilations, shifts, by_source,
+        )  # fmt: skip
+        stop_slopes(flat, total, row, one, maps, t1 - done, t1)
 
 
 @_loop
