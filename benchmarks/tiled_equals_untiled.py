@@ -48,8 +48,9 @@ def tiled(model: SegmentationModel, slab: np.ndarray) -> np.ndarray:
     result = np.empty((len(model.classes), *shape[1:]), np.float32)
     for core in Grid(shape, (1, TILE, TILE)).boxes():
         source = core.grow((0, model.halo, model.halo)).clip(shape)
-        part = model.probabilities(slab[(slice(None), slice(None), *source.slices[1:])])
-        result[(slice(None), *core.slices[1:])] = part[(slice(None), *core.slices_in(source))][:, 0]
+        part = slab[:, :, *source.slices[1:]]
+        wanted = core.slices_in(source)[1:]
+        result[:, *core.slices[1:]] = model.probabilities(part, wanted=wanted)[:, 0]
     return result
 
 
@@ -63,7 +64,9 @@ def main() -> None:
     store = open_annotations(None, volume.shape)
     middle = len(truth) // 2
     store[middle] = scribbles(truth[middle], 0.013, np.random.default_rng(0))
-    learner = Learner(volume, NetworkSettings(), LearningSettings(), device="cpu")
+    # Without held-out strokes every model is accepted, the one after learning too.
+    learning = LearningSettings(held_out=0.0)
+    learner = Learner(volume, NetworkSettings(), learning, device="cpu")
     learner.set_annotations(store.snapshot())
     learner.fit()
     models = [learner.propose().snapshot]
