@@ -113,7 +113,7 @@ def test_a_block_of_another_kind_is_refused(model: SegmentationModel) -> None:
 
 
 @given(
-    megabytes=st.integers(45, 70),
+    megabytes=st.integers(52, 80),
     top=st.integers(0, 60),
     right=st.integers(61, 170),
     border=st.sampled_from(BORDERS),
@@ -129,6 +129,15 @@ def test_parts_under_a_budget_do_not_show(
     wanted = slice(top, 220), slice(33, right)
     part = model.probabilities(block, wanted=wanted, budget_bytes=megabytes * 2**20)
     assert np.abs(part - whole[:, :, *wanted]).max() < 1e-5
+
+
+def test_what_is_wanted_may_be_open_or_nothing(model: SegmentationModel) -> None:
+    block = block_for(model, 2, 30, 41)
+    whole = model.probabilities(block)
+    rest = model.probabilities(block, wanted=(slice(None), slice(-9, None)))
+    assert np.abs(rest - whole[..., -9:]).max() < 1e-5
+    nothing = model.probabilities(block, wanted=(slice(4, 4), slice(None)))
+    assert nothing.shape == (3, 2, 0, 41)
 
 
 def test_a_budget_that_no_part_fits_in_is_refused() -> None:
@@ -263,3 +272,11 @@ def test_a_truncated_model_is_refused(kept: float) -> None:
 def test_another_architecture_is_refused(other: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="fits its settings"):
         SegmentationModel.from_snapshot(replace(WEIGHTS, **other))
+
+
+@pytest.mark.parametrize("name", ["intensity_std", "input_std"])
+def test_a_standard_deviation_of_zero_is_refused(name: str) -> None:
+    model = make(SETTINGS[0])
+    model.get_buffer(name)[0] = 0
+    with pytest.raises(ModelError, match="above zero"):
+        SegmentationModel.from_snapshot(model.snapshot(1, {}))

@@ -273,6 +273,7 @@ def test_too_little_memory_for_a_tile_is_told_and_more_is_taken_up(make_engine, 
     engine.send(m.LimitMemory(2**28))
     engine.send(view())
     assert len(tiles(collect(engine, has(m.TilePredicted, 4)))) == 4
+    assert engine._coach._pupil.learner._step_bytes == 2**28, "steps follow, too"
 
 
 def test_a_loss_that_is_not_finite_ends_learning_and_keeps_the_model(make_engine, strokes):

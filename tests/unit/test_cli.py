@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from brushfire.cli import doctor, main
 from brushfire.cli.parsing import parse_region, parse_scale, parse_shape
 from brushfire.errors import SettingsError
 from brushfire.geometry import Box
+from brushfire.learning import LearningSettings
 from brushfire.networks import NetworkSettings, SegmentationModel
 from brushfire.project import open_project
 from brushfire.samples import make_foam
@@ -878,6 +880,26 @@ def test_converting_replaces_only_on_request_and_names_what_is_missing(
     assert str(tmp_path / "none") in sentence(capsys)
     assert main(["convert", str(file), str(tmp_path / "no" / "x"), "--from", "dlsia"]) == 2
     assert "folder" in sentence(capsys)
+
+
+def test_classes_of_an_added_model_are_named_by_their_values(trained: Path, tmp_path: Path) -> None:
+    model = SegmentationModel(NetworkSettings(depth=1), 1, (4, 7, 9)).snapshot(1, {})
+    (tmp_path / "net.safetensors").write_bytes(model.weights)
+    assert main(["models", str(trained), "--add", str(tmp_path / "net.safetensors")]) == 0
+    names = {one.value: one.name for one in open_project(trained).state.classes}
+    assert [names[value] for value in (4, 7, 9)] == ["Class 4", "Class 7", "Class 9"]
+
+
+def test_an_added_model_that_patches_are_too_small_for_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = open_project(trained)
+    settings = replace(project.state.settings, learning=LearningSettings(patch=48))
+    project.save(replace(project.state, settings=settings))
+    model = SegmentationModel(NetworkSettings(depth=1, dilations=(48,)), 1, (1, 2)).snapshot(1, {})
+    (tmp_path / "net.safetensors").write_bytes(model.weights)
+    assert main(["models", str(trained), "--add", str(tmp_path / "net.safetensors")]) == 2
+    assert "largest dilation" in sentence(capsys)
 
 
 def test_an_added_model_gets_the_halo_that_it_needs_there(tmp_path: Path) -> None:

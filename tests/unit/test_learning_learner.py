@@ -12,7 +12,7 @@ from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 from brushfire.errors import LearningError, ModelError, SettingsError
 from brushfire.geometry import Box
 from brushfire.learning import Learner, LearningSettings
-from brushfire.learning.workload import Workload
+from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks import NetworkSettings, SegmentationModel
 
 if TYPE_CHECKING:
@@ -350,22 +350,68 @@ def test_a_seed_decides_everything(volume: Volume) -> None:
 def test_work_grows_into_the_memory_that_a_step_may_take(volume: Volume) -> None:
     wanted = LearningSettings(patch=128, batch=4)
     sizes = []
-    for megabytes in (0.001, 8, 24, 10_000):
+    for megabytes in (7, 12, 24, 10_000):
         learner = learner_of(volume, painted(), learning=wanted, step_bytes=megabytes * 2**20)
         assert np.isfinite(learner.step().loss)
         assert learner._workload is not None
         sizes.append(learner._workload)
-    assert sizes[0] == Workload(64, 1), "the least is tried whatever it takes"
+    assert sizes[0] == Workload(64, 1)
     assert sizes[-1] == Workload(128, 4)
     assert sizes == sorted(sizes, key=lambda size: size.pixels)
     assert len(set(sizes)) > 2
+
+
+def test_a_step_that_never_fits_is_refused_and_more_memory_helps(volume: Volume) -> None:
+    learner = learner_of(volume, painted(), step_bytes=1000)
+    with pytest.raises(LearningError, match="Give the session more memory"):
+        learner.step()
+    learner.limit(2**30)
+    assert np.isfinite(learner.step().loss)
+
+
+def test_less_memory_is_taken_up_while_learning(volume: Volume) -> None:
+    learner = learner_of(volume, painted(), learning=LearningSettings(patch=128, batch=4))
+    learner.step()
+    assert learner._workload == Workload(128, 4)
+    learner.limit(12 * 2**20)
+    learner.step()
+    assert learner._workload is not None
+    assert learner._workload.pixels < 128**2
+
+
+def test_running_out_of_memory_before_the_first_step_keeps_the_limit(volume: Volume) -> None:
+    wanted = LearningSettings(patch=512, batch=8)
+    learner = learner_of(volume, painted(), learning=wanted, step_bytes=7 * 2**20)
+    learner.fit()
+    before = learner._cell()
+    assert learner.shrink()
+    learner.step()
+    assert learner._workload == Workload(64, 1)
+    assert learner._cell() <= before
+
+
+def test_a_step_that_takes_more_than_a_smaller_one_promised_is_not_chosen() -> None:
+    costs = {64: 100, 128: 1000}
+    wanted = Workload(128, 1)
+    assert choose_workload(
+        lambda work: costs[work.patch], wanted, smallest=64, limit=500
+    ) == Workload(64, 1)
+    asked = []
+
+    def measure(work: Workload) -> int:
+        asked.append(work)
+        return work.pixels
+
+    chosen = choose_workload(measure, Workload(150, 2), smallest=64, limit=2 * 75**2)
+    assert chosen == Workload(75, 1)
+    assert asked == [Workload(64, 1), Workload(75, 1)]
 
 
 def test_little_memory_looks_at_strokes_in_small_squares(volume: Volume) -> None:
     learner = learner_of(volume, painted(), step_bytes=2**20)
     learner.fit()
     assert learner.propose().snapshot is not None
-    assert learner._cell == 64
+    assert learner._cell() == 64
 
 
 def test_numbers_that_are_not_finite_end_in_the_last_good_model(volume: Volume) -> None:
@@ -384,6 +430,18 @@ def test_numbers_that_are_not_finite_end_in_the_last_good_model(volume: Volume) 
     assert np.isfinite(learner.step().loss), "it can be started again"
     learner.fit()
     assert learner.evaluate().mean is not None
+
+
+def test_gradients_that_are_not_finite_for_long_end_learning(volume: Volume) -> None:
+    learner = learner_of(volume, painted())
+    learner.step()
+    trainer = learner._trainer
+    assert trainer is not None
+    trainer._model.head_bias.register_hook(lambda slope: slope * float("inf"))
+    assert [learner.step().step for _ in range(4)] == [1] * 4, "nothing was learned"
+    with pytest.raises(LearningError, match="gradients that are not, 5 times") as told:
+        learner.step()
+    assert "last good model" not in str(told.value), "there is none"
 
 
 def test_numbers_that_are_not_finite_before_the_first_model_start_anew(volume: Volume) -> None:

@@ -356,7 +356,7 @@ def test_a_kernel_can_be_pinned(monkeypatch: pytest.MonkeyPatch, name: str) -> N
     ("name", "dtype", "says"),
     [
         ("swift", torch.float32, "plain, grouped, compiled, fused"),
-        ("compiled", torch.bfloat16, "float32 on the processor"),
+        ("compiled", torch.bfloat16, "on the processor"),
         ("fused", torch.float32, "CUDA"),
     ],
 )

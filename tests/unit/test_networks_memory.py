@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brushfire.networks.kernels import FlatLayout, lent_buffer
+from brushfire.networks.kernels import FlatLayout, forget_buffer, lent_buffer
 from brushfire.networks.msd import MixedScaleDense
 from brushfire.networks.pieces import LEAST, best_cut
 
@@ -61,6 +62,34 @@ def test_more_maps_of_the_same_layout_have_clean_margins() -> None:
         assert not buffer.any()
     with lent_buffer(30, layout, like) as buffer:
         assert not buffer.any()
+
+
+def test_mirrored_margins_of_the_last_pass_are_cleared() -> None:
+    layout, like = FlatLayout(1, (20, 30), 4, "reflect"), torch.zeros(1)
+    with lent_buffer(5, layout, like) as buffer:
+        buffer[:] = 1
+        layout.fill_margins(buffer)
+    with lent_buffer(5, layout, like) as buffer:
+        assert not buffer.any()
+
+
+def test_memory_of_inference_mode_does_not_come_back_outside_of_it() -> None:
+    layout, like = FlatLayout(1, (20, 30), 4), torch.zeros(1)
+    with torch.inference_mode(), lent_buffer(5, layout, like) as buffer:
+        buffer[:] = 1
+    with lent_buffer(6, FlatLayout(1, (19, 30), 4), like) as buffer:
+        buffer[:] = 2
+
+
+def test_memory_can_be_given_back() -> None:
+    layout, like = FlatLayout(1, (20, 30), 4), torch.zeros(1)
+    with lent_buffer(5, layout, like) as buffer:
+        gone = weakref.ref(buffer.untyped_storage())
+        buffer[:] = 1
+    del buffer
+    assert gone() is not None
+    forget_buffer()
+    assert gone() is None
 
 
 def test_memory_is_used_again_by_its_thread_alone() -> None:
@@ -115,10 +144,13 @@ print(grown - 2 * side**2 * 4 / 2**20)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read as Linux tells it")
 @pytest.mark.parametrize(
-    ("depth", "features", "budget"), [(30, True, 128), (30, True, 256), (100, False, 128)]
+    ("depth", "features", "side", "budget"),
+    [(30, True, 700, 128), (30, True, 1200, 256), (100, False, 700, 128)],
 )
-def test_a_prediction_keeps_within_its_budget(depth: int, features: bool, budget: int) -> None:
-    args = [str(depth), str(int(features)), "700", str(budget)]
+def test_a_prediction_keeps_within_its_budget(
+    depth: int, features: bool, side: int, budget: int
+) -> None:
+    args = [str(depth), str(int(features)), str(side), str(budget)]
     command = [sys.executable, "-c", _PREDICT, *args]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(done.stdout) < budget

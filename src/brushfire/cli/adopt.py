@@ -11,6 +11,7 @@ from brushfire.cli.convert import OURS, read_model
 from brushfire.cli.headless import project_of
 from brushfire.errors import ModelError
 from brushfire.geometry import Box
+from brushfire.learning.settings import check_patch
 from brushfire.project import open_project
 
 if TYPE_CHECKING:
@@ -47,14 +48,20 @@ def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) 
     ------
     ModelError
         The file holds no model, or one for another number of channels.
+    SettingsError
+        A dilation of the model is as large as the project's training patches.
+    VolumeError
+        The project's volume cannot be opened.
     ProjectError, AnnotationError, StorageError
         The folder is no project, in use elsewhere, or cannot be written.
     """
-    project = open_project(project_of(place, axes, time))
+    folder = project_of(place, axes, time)
     snapshot = read_model(file, OURS, {})
     about = {"imported_from": file.name}
-    # Whoever has the project open would write over its settings.
-    with closing(open_annotations(project.folder, project.state.volume.shape)):
+    # Whoever has the project open would write over its settings; read what they left.
+    with closing(open_annotations(folder, open_project(folder).state.volume.shape)):
+        project = open_project(folder)
+        check_patch(snapshot.settings, project.state.settings.learning)
         revision = max(project.models(), default=0) + 1
         kept = _fitted(snapshot, project.state.volume).snapshot(revision, about)
         project.save_model(kept)
@@ -100,7 +107,10 @@ def _state_with(project: Project, model: ModelSnapshot) -> ProjectState:
     state = project.state
     classes = state.classes
     for value in sorted(set(model.classes) - {one.value for one in classes}):
-        classes = (*classes, replace(next_class(classes), value=value))
+        taken = {one.name.casefold() for one in classes}
+        name = f"Class {value}"
+        made = next_class(classes, None if name.casefold() in taken else name)
+        classes = (*classes, replace(made, value=value))
     return replace(
         state,
         classes=tuple(sorted(classes, key=lambda one: one.value)),

@@ -158,6 +158,11 @@ class Coach:
         """Halve the work of a step after running out of memory; False where it cannot be less."""
         return self._pupil is not None and self._pupil.learner.shrink()
 
+    def limit(self, step_bytes: int) -> None:
+        """Change the memory that a step may take; a learner that is made later is told itself."""
+        if self._pupil is not None:
+            self._pupil.learner.limit(step_bytes)
+
     def shown(self, snapshot: ModelSnapshot) -> None:
         """Say which model is shown now."""
         mean, seen = snapshot.metrics.get("mean_dice"), snapshot.metrics.get("annotations", 0)

@@ -61,13 +61,13 @@ def set_up_thread() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), rank)
 
 
-def step_bytes(device: str, network_bytes: int) -> int:
-    """Return the memory that a training step may take.
+def network_budget(device: str, network_bytes: int) -> int:
+    """Return the memory that a tile, or a training step, may take.
 
     Parameters
     ----------
     device : str
-        Where it runs.
+        Where the network runs.
     network_bytes : int
         What the session's budget gives to the network. A CUDA device has memory of its own: half
         of what is free there, since others may want some too.

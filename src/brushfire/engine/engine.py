@@ -12,8 +12,8 @@ from brushfire.engine.device import (
     choose_device,
     free_memory,
     is_out_of_memory,
+    network_budget,
     set_up_thread,
-    step_bytes,
 )
 from brushfire.engine.mailbox import Inbox, Outbox
 from brushfire.engine.regions import Regions
@@ -22,6 +22,7 @@ from brushfire.engine.turns import Turns, Work
 from brushfire.errors import ModelError, SettingsError
 from brushfire.geometry import Grid
 from brushfire.learning.learner import Learner
+from brushfire.networks.kernels import forget_buffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,8 +90,9 @@ class Engine:
         self._emit: Callable[[m.Event], None] = emit
         self._coach = Coach(self._make_learner, network, emit)
         grid = Grid(volume.shape, (1, tile, tile))
-        self._streamer = Streamer(volume, grid, emit, network_bytes)
-        self._regions = Regions(volume, self.device, emit, network_bytes)
+        budget = network_budget(self.device, network_bytes)
+        self._streamer = Streamer(volume, grid, emit, budget)
+        self._regions = Regions(volume, self.device, emit, budget)
         self._turns = Turns({kind: share / max(SHARES.values()) for kind, share in SHARES.items()})
         self._shown: ModelSnapshot | None = None
         self._newest_revision = revision
@@ -213,7 +215,10 @@ class Engine:
 
     def _limit(self, network_bytes: int) -> None:
         self._network_bytes = network_bytes
-        self._streamer.network_bytes = self._regions.network_bytes = network_bytes
+        budget = network_budget(self.device, network_bytes)
+        self._streamer.network_bytes = self._regions.network_bytes = budget
+        self._coach.limit(budget)
+        forget_buffer()
 
     def _restore(self, snapshot: ModelSnapshot) -> None:
         """Show a stored model; learning goes on from it where the settings are those it has."""
@@ -249,7 +254,7 @@ class Engine:
             device=self.device,
             seed=self._seed,
             revision=self._newest_revision,
-            step_bytes=step_bytes(self.device, self._network_bytes),
+            step_bytes=network_budget(self.device, self._network_bytes),
         )
 
     # -- failures ----------------------------------------------------------------------------
@@ -281,6 +286,7 @@ class Engine:
     def _relieve(self, turn: Turn) -> bool:
         """Make room after running out of memory; False where nothing more can be done."""
         free_memory()
+        forget_buffer()
         if turn == "learning" and self._coach.shrink():
             self._emit(
                 m.Told("warning", "Memory ran out. Learning goes on with half the work in a step.")
@@ -292,6 +298,7 @@ class Engine:
         self.device = "cpu"
         self._regions.move(self.device)
         self._coach.replace(self._make_learner, self._settings[0])
+        self._limit(self._network_bytes)
         self._show(self._shown)
         self._emit(m.DeviceChosen("cpu", why))
         return True

@@ -45,6 +45,7 @@ _PROPORTION_SLABS = 6  # places of the volume from which proportions of classes 
 _PROPORTION_SIDE = 192
 _SMALLEST_PATCH = 64
 _SMALLEST_CELL = 64
+_MOST_LOST = 5  # steps in a row that come to nothing, until learning ends
 _BATCH = 8  # patches of a step where a processor is not what computes
 _GROWN = 1.4  # times the voxels of the last fit from nothing: then the next one is worth more...
 _YOUNG = 1000  # ...than what was learned from fewer strokes in up to this many steps
@@ -106,7 +107,7 @@ class Learner:
         usual = 1 if self._device.type == "cpu" else _BATCH
         self._wanted = Workload(learning.patch, learning.batch or usual)
         self._workload: Workload | None = None
-        self._cell = CELL
+        self._largest_cell = CELL
         self._fit_pixels, self._score_pixels = _FIT_PIXELS, _SCORE_PIXELS
         self._changed: tuple[int, ...] = ()
         self._fresh = False
@@ -218,11 +219,21 @@ class Learner:
             self._regions.points(held=held),
             self._volume.shape,
             budget=budget,
-            cell=self._cell,
+            cell=self._cell(),
             first=() if held else self._changed,
             # The same held-out strokes for every model, so that scores can be compared.
             rng=np.random.default_rng(self._seed) if held else self._rng,
         )
+
+    def _cell(self) -> int:
+        """Return the side of the squares in which strokes are looked at: as large as fits."""
+        cell = self._largest_cell
+        model = self._ready_trainer().average
+        while cell > _SMALLEST_CELL and (
+            model.bytes_of(cell + 2 * MARGIN, cell + 2 * MARGIN) > self._step_bytes
+        ):
+            cell //= 2
+        return cell
 
     def step(self) -> StepReport:
         """Make one gradient step on patches around the strokes.
@@ -240,14 +251,10 @@ class Learner:
         patches = self._patches(trainer, self._workload)
         loss, rate = trainer.step(patches, self._regions.counts(held=False))
         if not math.isfinite(loss):
-            self._go_back()
-            raise LearningError(
-                "The loss of a training step is a finite number.",
-                got=f"{loss} in step {self._steps + 1}",
-                do="The last good model is kept. Choose a lower learning rate, look for extreme "
-                "intensities in the volume, and start again.",
-            )
-        self._steps += 1
+            raise self._diverged(f"a loss of {loss} in step {self._steps + 1}")
+        if trainer.lost >= _MOST_LOST:
+            raise self._diverged(f"gradients that are not, {trainer.lost} times in a row")
+        self._steps += trainer.lost == 0
         return StepReport(self._steps, loss, rate, time.perf_counter() - started)
 
     def _choose_workload(self, trainer: Trainer) -> Workload:
@@ -265,11 +272,18 @@ class Learner:
             work.batch, work.patch, margin=trainer.margin, turn=self._learning.augment
         )
 
-    def _go_back(self) -> None:
-        """Give up what was learned since the shown model."""
+    def _diverged(self, got: str) -> LearningError:
+        """Go back to the shown model, or to nothing, and return what to say."""
         self._trainer = None
         if self._history:
             self._load(self._history[-1])
+        kept = "The last good model is kept. " if self._history else ""
+        return LearningError(
+            "The loss of a training step and its gradients are finite numbers.",
+            got=got,
+            do=f"{kept}Choose a lower learning rate, look for extreme intensities in the volume, "
+            "and start again.",
+        )
 
     def evaluate(self) -> Evaluation:
         """Return how what was learned does on the held-out strokes.
@@ -419,14 +433,23 @@ class Learner:
         """Halve the work of a step after running out of memory; False when nothing is left."""
         work = self._workload or self._wanted
         if work.batch > 1:
-            self._workload = Workload(work.patch, work.batch // 2)
+            smaller = Workload(work.patch, work.batch // 2)
         elif work.patch >= 2 * self._smallest_patch:
-            self._workload = Workload(work.patch // 2, 1)
+            smaller = Workload(work.patch // 2, 1)
             self._fit_pixels //= 2
             self._score_pixels //= 2
         else:
             return False
+        self._largest_cell = max(_SMALLEST_CELL, self._largest_cell // 2)
+        self._wanted = smaller
+        if self._workload is not None:
+            self._workload = smaller
         return True
+
+    def limit(self, step_bytes: float) -> None:
+        """Change the memory that a step, or a look at some strokes, may take from now on."""
+        self._step_bytes = step_bytes
+        self._workload = None
 
     def _ready_trainer(self) -> Trainer:
         """Return what trains; make it, with a new network, where there is none yet."""
@@ -452,10 +475,5 @@ class Learner:
         return self._trainer
 
     def _new_trainer(self, model: SegmentationModel, *, share: float | None) -> Trainer:
-        # Strokes are looked at in squares that fit into memory.
-        while self._cell > _SMALLEST_CELL and (
-            model.bytes_of(self._cell + 2 * MARGIN, self._cell + 2 * MARGIN) > self._step_bytes
-        ):
-            self._cell //= 2
         slabs = self._anywhere()
         return Trainer(model, self._learning, slabs, share=share, seed=self._seed)

@@ -31,7 +31,6 @@ _Head = tuple[Tensor, Tensor]  # weights and biases
 _WARM_UP = 20  # steps until the full learning rate, so that the fit is not shaken
 _EVIDENCE = 10_000  # labelled voxels at which what was trained counts as much as what was fitted
 _CLIP = 1.0  # norm of a gradient
-_MOST_LOST = 5  # steps in a row that came to nothing
 
 
 class Trainer:
@@ -57,6 +56,8 @@ class Trainer:
         The moving average of the weights, which begins at the fit.
     steps : int
         Gradient steps so far.
+    lost : int
+        How many in a row came to nothing since then, for want of finite numbers.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Trainer:
         seed: int,
     ) -> None:
         self.steps = 0
-        self._lost = 0
+        self.lost = 0
         self._settings = settings
         self._restored = share is not None
         self._generator = torch.Generator().manual_seed(seed)
@@ -155,8 +156,7 @@ class Trainer:
     def step(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> tuple[float, float]:
         """Make one gradient step and return its loss and learning rate.
 
-        Gradients that are not finite change nothing. The loss is returned as NaN where that
-        happened several times in a row, and then nothing more can be learned from here.
+        A loss or gradients that are not finite change nothing but `lost`.
 
         Parameters
         ----------
@@ -172,9 +172,9 @@ class Trainer:
         value = float(loss.detach())
         norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP))
         if not (math.isfinite(value) and math.isfinite(norm)):
-            self._lost += 1
-            return (math.nan if self._lost >= _MOST_LOST else value), rate
-        self._lost = 0
+            self.lost += 1
+            return value, rate
+        self.lost = 0
         self._optimiser.step(rate)
         self.steps += 1
         self._follow()

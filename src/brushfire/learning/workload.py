@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from brushfire.errors import LearningError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -41,9 +43,8 @@ def choose_workload(
 ) -> Workload:
     """Return the largest workload up to ``wanted`` whose step fits into memory.
 
-    A step on the smallest patch tells what a pixel costs; then each larger workload that fits by
-    that is tried itself. A pixel costs the less the more there are, so that nothing is tried that
-    does not fit.
+    A step on the smallest patch tells what a pixel costs; then the largest workload that fits by
+    that is tried itself, and so on. A pixel costs less the more there are, as a rule.
 
     Parameters
     ----------
@@ -52,19 +53,30 @@ def choose_workload(
     wanted : Workload
         As large as this if it fits: large patches go before many.
     smallest : int
-        Side of the smallest patches, taken whether they fit or not.
+        Side of the smallest patches in pixels.
     limit : float
         Bytes that a step may take.
+
+    Raises
+    ------
+    LearningError
+        If a step on one of the smallest patches takes more than that.
     """
     sizes = _up_to(wanted, smallest)
-    chosen = 0
-    while True:
-        each = measure(sizes[chosen]) / sizes[chosen].pixels
-        fitting = [n for n, size in enumerate(sizes) if each * size.pixels <= limit]
-        largest = fitting[-1] if fitting else 0
-        if largest <= chosen:
-            return sizes[chosen]
-        chosen = largest
+    fitting: Workload | None = None
+    size = sizes[0]
+    while (cost := measure(size)) <= limit:
+        fitting = size
+        size = [one for one in sizes if cost / size.pixels * one.pixels <= limit][-1]
+        if size.pixels <= fitting.pixels:
+            return fitting
+    if fitting is None:
+        raise LearningError(
+            "A step on a small patch fits into the memory that the network gets.",
+            got=f"{limit / 2**20:.0f} MiB for {cost / 2**20:.0f} MiB",
+            do="Give the session more memory, or choose a network of less depth and width.",
+        )
+    return fitting
 
 
 def _up_to(wanted: Workload, smallest: int) -> list[Workload]:
@@ -72,8 +84,8 @@ def _up_to(wanted: Workload, smallest: int) -> list[Workload]:
     sizes = [wanted]
     while sizes[-1].batch > 1:
         sizes.append(Workload(wanted.patch, sizes[-1].batch // 2))
-    while sizes[-1].patch >= 2 * smallest:
-        sizes.append(Workload(sizes[-1].patch // 2, 1))
+    while sizes[-1].patch > smallest:
+        sizes.append(Workload(max(sizes[-1].patch // 2, smallest), 1))
     return sizes[::-1]
 
 

@@ -33,7 +33,9 @@ KNOTS = (-0.7, 0.0, 0.7)  # where responses bend until a fit has seen the data
 BUDGET_BYTES = 512 * 2**20
 """Memory that a prediction may take where nobody says how much there is."""
 
-_SCRATCH_BYTES = 32 * 2**20  # of kernels, and what torch keeps
+# Of kernels, and what torch keeps.
+_SCRATCH_BYTES = {"cpu": 40 * 2**20, "cuda": 512 * 2**20}
+_OTHER_SCRATCH_BYTES = 128 * 2**20
 
 
 class SegmentationModel(nn.Module):
@@ -154,7 +156,7 @@ class SegmentationModel(nn.Module):
         return [_held(inputs, knot) for knot in self.knots]
 
     def terms_at(self, normalised: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return all that the head is linear in, at some pixels, (pixels, terms).
+        """Return all that the head is linear in, at some pixels, (pixels, terms); no gradients.
 
         Parameters
         ----------
@@ -243,7 +245,10 @@ class SegmentationModel(nn.Module):
             )
         whole = Box.of_shape((count, height, width))
         rows, columns = wanted or whole.slices[1:]
-        core = Box((0, rows.start, columns.start), (count, rows.stop, columns.stop))
+        (top, bottom, _), (left, right, _) = rows.indices(height), columns.indices(width)
+        core = Box((0, top, left), (count, max(bottom, top), max(right, left)))
+        if core.size == 0:
+            return np.empty((len(self.classes), *core.shape), np.float32)
         cell = self._cell(core.shape[1:], (height, width), budget_bytes)
         result = np.empty((len(self.classes), *core.shape), np.float32)
         for target in Grid(core.shape, (1, *cell)).boxes():
@@ -264,10 +269,10 @@ class SegmentationModel(nn.Module):
 
         cell = best_cut(size, self.halo, fits)
         if cell is None:
-            side = LEAST + 2 * self.halo
+            least = [min(LEAST + 2 * self.halo, side) for side in block]
             raise ModelError(
                 "The maps of a small part of a slice fit into the memory that the network gets.",
-                got=f"{budget / 2**20:.0f} MiB for {self.bytes_of(side, side) / 2**20:.0f} MiB",
+                got=f"{budget / 2**20:.0f} MiB for {self.bytes_of(*least) / 2**20:.0f} MiB",
                 do="Give the session more memory, or choose a network of less depth and width.",
             )
         return cell
@@ -278,7 +283,8 @@ class SegmentationModel(nn.Module):
         # The maps, the head's sums, and the inputs twice: as they were beside as they are.
         values = self.layers.maps + 2 * len(self.classes) + 2 * self.inputs
         values += 2 * self.channels * self.settings.slices
-        return _SCRATCH_BYTES + 4 * values * layout.total
+        scratch = _SCRATCH_BYTES.get(self.device.type, _OTHER_SCRATCH_BYTES)
+        return scratch + 4 * values * layout.total
 
     def _predict(self, slab: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return probabilities (classes, y, x) of one slab (channels, slices, y, x)."""
@@ -349,6 +355,13 @@ class SegmentationModel(nn.Module):
                 got=f"NaN or infinity in {wrong[0]}",
                 do="Choose an older revision, or reset learning.",
             )
+        for name in ("intensity_std", "input_std"):
+            if not bool((state[name] > 0).all()):
+                raise ModelError(
+                    "A model's standard deviations are above zero.",
+                    got=f"{float(state[name].min())} in {name}",
+                    do="Choose an older revision, or reset learning.",
+                )
         model.halo = snapshot.halo
         return model.to(device).eval()
 

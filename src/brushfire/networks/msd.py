@@ -158,12 +158,23 @@ class MixedScaleDense(nn.Module):
     def lent_maps(self, x: Tensor) -> Iterator[tuple[Tensor, FlatLayout]]:
         """Lend what `flat_maps` returns, without gradients, until the block ends.
 
-        The memory is used again by the next call, which makes it up to a third faster.
+        The memory is used again by the next call, which makes it up to a third faster. The block
+        runs under `torch.no_grad`.
 
         Parameters
         ----------
         x : Tensor
             As for `flat_maps`.
+
+        Yields
+        ------
+        Tensor, FlatLayout
+            Input and maps as (maps, pixels), and where the pixels lie.
+
+        Raises
+        ------
+        ModelError
+            As `flat_maps` does.
         """
         x = self._as_computed(x)
         layout = self._layout(x)

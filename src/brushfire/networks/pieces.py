@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_FINER = 1.1  # between the sides of parts that are considered
+
 LEAST = 32
 """Sides of the smallest parts in pixels, halo apart: below it nearly all work is halo."""
 
@@ -32,7 +34,7 @@ def best_cut(
         Sides of a part in y and x, halo apart; those at the far edges may be smaller. None where
         not even the smallest part fits.
     """
-    counts = [range(1, -(-side // LEAST) + 1) for side in size]
+    counts = [_counts(side) for side in size]
 
     def part(cut: tuple[int, ...]) -> tuple[int, int]:
         height, width = (-(-side // count) for side, count in zip(size, cut, strict=True))
@@ -47,3 +49,12 @@ def best_cut(
         if fits(height + 2 * halo, width + 2 * halo):
             return height, width
     return None
+
+
+def _counts(side: int) -> list[int]:
+    """Return into how many parts a side may be cut: some of all numbers, up to the smallest."""
+    counts, part = {1}, float(LEAST)
+    while part < side:
+        counts.add(-(-side // int(part)))
+        part *= _FINER
+    return sorted(counts)

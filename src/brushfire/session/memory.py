@@ -59,5 +59,5 @@ def shares(budget_bytes: int) -> Shares:
         learning=min(budget_bytes // 8, GIB),
         reading=min(budget_bytes // 8, GIB // 2),
         blocks=min(budget_bytes // 4, GIB),
-        network=min(budget_bytes // 8, GIB),
+        network=min(budget_bytes // 4, GIB),
     )

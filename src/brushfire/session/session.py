@@ -296,7 +296,8 @@ class Session:
         old = self.settings
         budget = old.memory_budget_bytes if memory_budget_bytes is None else memory_budget_bytes
         parts = shares(budget)
-        check_patch(network or old.network, learning or old.learning)
+        if network is not None or learning is not None:
+            check_patch(network or old.network, learning or old.learning)
         self._budget = budget
         self._settings = replace(
             old,

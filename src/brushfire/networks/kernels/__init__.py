@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brushfire.networks.kernels.buffers import lent_buffer
+from brushfire.networks.kernels.buffers import forget_buffer, lent_buffer
 from brushfire.networks.kernels.choosing import KernelChoice
 from brushfire.networks.kernels.grouped import GroupedKernel
 from brushfire.networks.kernels.layout import FlatLayout
@@ -20,6 +20,7 @@ __all__ = [
     "Layers",
     "PlainKernel",
     "choice",
+    "forget_buffer",
     "lent_buffer",
     "plain_maps",
 ]

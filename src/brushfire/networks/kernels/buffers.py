@@ -35,7 +35,8 @@ _spare = _Spare()
 def lent_buffer(rows: int, layout: FlatLayout, like: Tensor) -> Iterator[Tensor]:
     """Lend a buffer of maps until the block ends; its margins are zero, its pixels anything.
 
-    Only for what needs no gradients. A thread keeps one buffer at most, of at most `KEPT_BYTES`.
+    Only for what needs no gradients. A thread keeps one buffer at most, of at most `KEPT_BYTES`,
+    until `forget_buffer`.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ def lent_buffer(rows: int, layout: FlatLayout, like: Tensor) -> Iterator[Tensor]
         values[:count] = 0
     yield values[:count].view(rows, layout.total)
     # Not after an error: margins may be half written.
-    if values.device.type == "cpu" and values.nbytes <= KEPT_BYTES:
+    kept = values.device.type == "cpu" and values.nbytes <= KEPT_BYTES
+    if kept and not values.is_inference():  # of no use outside of inference mode
         _spare.values, _spare.layout, _spare.rows = values, layout, rows
 
 
@@ -74,4 +76,11 @@ def _take(rows: int, layout: FlatLayout, like: Tensor) -> tuple[Tensor | None, b
         and values.device == like.device
         and count <= values.numel()
     )
-    return (values if fits else None), _spare.layout == layout and rows <= _spare.rows
+    # Mirrored margins hold what they mirrored.
+    clean = layout.lead == 0 and _spare.layout == layout and rows <= _spare.rows
+    return (values if fits else None), clean
+
+
+def forget_buffer() -> None:
+    """Give the memory back that this thread's last pass has left."""
+    _spare.values = None

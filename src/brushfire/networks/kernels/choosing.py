@@ -84,6 +84,13 @@ class KernelChoice:
     ) -> tuple[Kernel, str]:
         """Return the kernel for a device and why it was chosen; waits until that is known.
 
+        Parameters
+        ----------
+        device : str
+            As torch names it.
+        dtype : torch.dtype
+            Of the values.
+
         Raises
         ------
         SettingsError
@@ -106,6 +113,8 @@ class KernelChoice:
         trial.prepare()
 
     def _trial(self, device: torch.device, dtype: torch.dtype) -> _Trial | None:
+        if str(device) == "cuda":
+            device = torch.device("cuda", 0)  # as values there say it
         with self._lock:
             if (device, dtype) not in self._trials:
                 candidate = _candidate(device, dtype)

@@ -48,7 +48,7 @@ def pinned_kernel(device: torch.device, dtype: torch.dtype) -> Kernel | None:
     values = f"{str(dtype).removeprefix('torch.')} on {device.type}"
     floats = (torch.float32, torch.float64)
     if name == "compiled" and not (device.type == "cpu" and dtype in floats):
-        raise _refusal("The compiled kernel computes float32 on the processor.", values)
+        raise _refusal("The compiled kernel computes float32 and float64 on the processor.", values)
     if name == "fused" and device.type != "cuda":
         raise _refusal("The fused kernel computes on CUDA devices.", values)
     return kernel
