@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.networks import make_layers, with_gradients
 
 from brushfire.errors import SettingsError
 from brushfire.networks.kernels import (
@@ -23,12 +24,12 @@ from brushfire.networks.kernels import (
     choosing,
 )
 from brushfire.networks.kernels.compiled import CompiledKernel
-from brushfire.networks.msd import MixedScaleDense
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from brushfire.networks.kernels import Border, Kernel
+    from brushfire.networks.msd import MixedScaleDense
 
 KERNELS = [PlainKernel(), GroupedKernel(), CompiledKernel()]
 BORDERS: st.SearchStrategy[Border] = st.sampled_from(["zero", "reflect", "symmetric"])
@@ -47,22 +48,6 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def make(
-    channels: int,
-    depth: int,
-    width: int,
-    dilations: tuple[int, ...],
-    axes: Literal[2, 3] = 2,
-    border: Border = "zero",
-) -> MixedScaleDense:
-    torch.manual_seed(0)
-    layers = MixedScaleDense(
-        channels, depth, width, dilations, outputs=2, axes=axes, border=border
-    ).double()
-    torch.nn.init.normal_(layers.biases, std=0.1)
-    return layers
-
-
 def outcome(layers: MixedScaleDense, x: torch.Tensor) -> list[torch.Tensor]:
     """Return all maps and their gradients."""
     return with_gradients(layers(x), layers, x)
@@ -71,15 +56,6 @@ def outcome(layers: MixedScaleDense, x: torch.Tensor) -> list[torch.Tensor]:
 def reference(layers: MixedScaleDense, x: torch.Tensor) -> list[torch.Tensor]:
     """Return what the outcome should be."""
     return with_gradients(layers.plain(x), layers, x)
-
-
-def with_gradients(
-    maps: torch.Tensor, layers: MixedScaleDense, x: torch.Tensor
-) -> list[torch.Tensor]:
-    """Return the maps, and the gradients of a sum of them with fixed weights."""
-    weights = torch.linspace(-1, 1, maps.numel(), dtype=torch.float64).view_as(maps).sin()
-    inputs = [x, layers.biases, *layers.weights]
-    return [maps.detach(), *torch.autograd.grad(maps, inputs, weights.to(maps))]
 
 
 @EVERY_KERNEL
@@ -104,7 +80,9 @@ def test_maps_and_gradients_are_those_of_the_plain_form(
     border: Border,
 ) -> None:
     axes: Literal[2, 3] = 2 if len(size) == 2 else 3
-    layers = make(channels, depth if axes == 2 else min(depth, 4), width, dilations, axes, border)
+    layers = make_layers(
+        channels, depth if axes == 2 else min(depth, 4), width, dilations, axes, border
+    )
     layers.kernel = kernel
     x = torch.randn(images, channels, *size, dtype=torch.float64, requires_grad=True)
     (maps, *gradients), (expected, *slopes) = outcome(layers, x), reference(layers, x)
@@ -126,7 +104,7 @@ def test_maps_and_gradients_are_those_of_the_plain_form(
 def test_many_tiles_on_many_threads_give_the_same(
     kernel: Kernel, size: tuple[int, ...], depth: int, border: Border
 ) -> None:
-    layers = make(2, depth, 2, (1, 4, 9), 2 if len(size) == 2 else 3, border)
+    layers = make_layers(2, depth, 2, (1, 4, 9), 2 if len(size) == 2 else 3, border)
     layers.kernel = kernel
     x = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
     for mine, theirs in zip(outcome(layers, x), reference(layers, x), strict=True):
@@ -135,8 +113,8 @@ def test_many_tiles_on_many_threads_give_the_same(
 
 @EVERY_KERNEL
 def test_single_precision_stays_near_double(kernel: Kernel) -> None:
-    double = make(3, 30, 1, tuple(range(1, 11)))
-    single = make(3, 30, 1, tuple(range(1, 11))).float()
+    double = make_layers(3, 30, 1, tuple(range(1, 11)))
+    single = make_layers(3, 30, 1, tuple(range(1, 11))).float()
     single.kernel = kernel
     x = torch.randn(1, 3, 96, 96, dtype=torch.float64, requires_grad=True)
     found = outcome(single, x.detach().float().requires_grad_())
@@ -147,7 +125,7 @@ def test_single_precision_stays_near_double(kernel: Kernel) -> None:
 
 @EVERY_KERNEL
 def test_margins_stay_zero(kernel: Kernel) -> None:
-    layers = make(1, 7, 2, (1, 3, 5))
+    layers = make_layers(1, 7, 2, (1, 3, 5))
     layers.kernel = kernel
     buffer, layout = layers.flat_maps(torch.randn(2, 1, 11, 19, dtype=torch.float64))
     total = float(buffer.detach().abs().sum())
@@ -157,7 +135,7 @@ def test_margins_stay_zero(kernel: Kernel) -> None:
 
 @EVERY_KERNEL
 def test_the_gradient_of_the_input_is_left_out_where_nobody_asks(kernel: Kernel) -> None:
-    layers = make(2, 3, 1, (1, 2))
+    layers = make_layers(2, 3, 1, (1, 2))
     layers.kernel = kernel
     layers(torch.randn(1, 2, 8, 8, dtype=torch.float64)).sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in layers.weights)
@@ -165,14 +143,14 @@ def test_the_gradient_of_the_input_is_left_out_where_nobody_asks(kernel: Kernel)
 
 @EVERY_KERNEL
 def test_gradients_agree_with_finite_differences(kernel: Kernel) -> None:
-    layers = make(2, 4, 2, (1, 3))
+    layers = make_layers(2, 4, 2, (1, 3))
     layers.kernel = kernel
     x = torch.randn(2, 2, 5, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layers, (x,))
 
 
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    layers = make(3, 13, 1, (1, 2, 5))
+    layers = make_layers(3, 13, 1, (1, 2, 5))
     layers.kernel = GroupedKernel()
     x = torch.randn(2, 3, 40, 33, dtype=torch.float64)
     whole = layers(x)
@@ -267,7 +245,7 @@ def test_a_program_that_ends_during_the_trial_ends_well() -> None:
 
 
 def test_gradients_of_gradients_are_refused() -> None:
-    layers = make(1, 3, 1, (1, 2))
+    layers = make_layers(1, 3, 1, (1, 2))
     x = torch.randn(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(layers(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -276,7 +254,7 @@ def test_gradients_of_gradients_are_refused() -> None:
 
 @EVERY_KERNEL
 def test_no_images_have_no_maps(kernel: Kernel) -> None:
-    layers = make(1, 3, 1, (1, 2))
+    layers = make_layers(1, 3, 1, (1, 2))
     layers.kernel = kernel
     assert layers(torch.zeros(0, 1, 8, 8, dtype=torch.float64)).shape == (0, 4, 8, 8)
 

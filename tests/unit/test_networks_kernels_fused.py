@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from tests.support.networks import make_layers, with_gradients
 
 from brushfire.networks import kernels
 from brushfire.networks.kernels import (
@@ -24,7 +25,6 @@ from brushfire.networks.kernels import (
     Layers,
     PlainKernel,
 )
-from brushfire.networks.msd import MixedScaleDense
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from brushfire.networks.kernels import Border, Kernel
+    from brushfire.networks.msd import MixedScaleDense
 
 triton = pytest.importorskip("triton", reason="Triton is made for Linux only.")
 GPUTarget = importlib.import_module("triton.backends.compiler").GPUTarget
@@ -72,29 +73,10 @@ def kernel(fused: ModuleType) -> Kernel:
     return made
 
 
-def make(
-    channels: int,
-    depth: int,
-    width: int,
-    dilations: tuple[int, ...],
-    axes: Literal[2, 3] = 2,
-    border: Border = "zero",
-) -> MixedScaleDense:
-    torch.manual_seed(0)
-    layers = MixedScaleDense(
-        channels, depth, width, dilations, outputs=2, axes=axes, border=border
-    ).double()
-    torch.nn.init.normal_(layers.biases, std=0.1)
-    return layers
-
-
 def outcome(layers: MixedScaleDense, kernel: Kernel, x: torch.Tensor) -> list[torch.Tensor]:
     """Return all maps, and the gradients of a sum of them with fixed weights."""
     layers.kernel = kernel
-    maps = layers(x)
-    weights = torch.linspace(-1, 1, maps.numel(), dtype=torch.float64).view_as(maps).sin()
-    inputs = [x, layers.biases, *layers.weights]
-    return [maps.detach(), *torch.autograd.grad(maps, inputs, weights.to(maps))]
+    return with_gradients(layers(x), layers, x)
 
 
 def worst(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
@@ -127,7 +109,7 @@ def test_maps_and_gradients_are_those_of_the_plain_form(
     border: Border,
 ) -> None:
     axes: Literal[2, 3] = 2 if len(size) == 2 else 3
-    layers = make(channels, min(depth, 9 // axes), width, dilations, axes, border)
+    layers = make_layers(channels, min(depth, 9 // axes), width, dilations, axes, border)
     x = torch.randn(images, channels, *size, dtype=torch.float64, requires_grad=True)
     found, expected = outcome(layers, kernel, x), outcome(layers, PlainKernel(), x)
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
@@ -147,7 +129,7 @@ def test_maps_and_gradients_are_those_of_the_plain_form(
 def test_blocks_and_batches_do_not_show(
     kernel: Kernel, size: tuple[int, ...], depth: int, width: int, border: Border
 ) -> None:
-    layers = make(2, depth, width, (1, 4, 2), 2 if len(size) == 2 else 3, border)
+    layers = make_layers(2, depth, width, (1, 4, 2), 2 if len(size) == 2 else 3, border)
     x = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
     assert worst(outcome(layers, kernel, x), outcome(layers, PlainKernel(), x)) < 1e-12
 
@@ -156,7 +138,7 @@ def test_blocks_and_batches_do_not_show(
 def test_strips_do_not_show(
     fused: ModuleType, kernel: Kernel, border: Border, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers = make(1, 12, 1, (1, 2), border=border)
+    layers = make_layers(1, 12, 1, (1, 2), border=border)
     x = torch.randn(1, 1, 24, 11, dtype=torch.float64)
     layers.kernel = kernel
     whole = layers(x)
@@ -171,7 +153,7 @@ def test_strips_do_not_show(
 def test_shares_of_the_pixels_do_not_show(
     fused: ModuleType, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers = make(1, 3, 1, (1, 2))
+    layers = make_layers(1, 3, 1, (1, 2))
     x = torch.randn(1, 1, 40, 45, dtype=torch.float64, requires_grad=True)
     monkeypatch.setattr(fused, "_COLLECT", {**fused._COLLECT, "PIXELS": 16})
     assert worst(outcome(layers, kernel, x), outcome(layers, PlainKernel(), x)) < 1e-12
@@ -179,13 +161,13 @@ def test_shares_of_the_pixels_do_not_show(
 
 @pytest.mark.parametrize("dilations", [(17, 1), (65, 2)])
 def test_long_dilations_are_right(kernel: Kernel, dilations: tuple[int, ...]) -> None:
-    layers = make(1, 3, 1, dilations)
+    layers = make_layers(1, 3, 1, dilations)
     x = torch.randn(1, 1, 9, 70, dtype=torch.float64, requires_grad=True)
     assert worst(outcome(layers, kernel, x), outcome(layers, PlainKernel(), x)) < 1e-12
 
 
 def test_single_precision_stays_near_double(kernel: Kernel) -> None:
-    double, single = make(3, 12, 1, (1, 2, 3)), make(3, 12, 1, (1, 2, 3)).float()
+    double, single = make_layers(3, 12, 1, (1, 2, 3)), make_layers(3, 12, 1, (1, 2, 3)).float()
     x = torch.randn(1, 3, 20, 24, dtype=torch.float64, requires_grad=True)
     found = outcome(single, kernel, x.detach().float().requires_grad_())
     assert {one.dtype for one in found} == {torch.float32}
@@ -194,7 +176,7 @@ def test_single_precision_stays_near_double(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize(("dtype", "near"), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
 def test_half_precision_stays_near_double(kernel: Kernel, dtype: torch.dtype, near: float) -> None:
-    double, half = make(1, 12, 1, (1, 2, 3)), make(1, 12, 1, (1, 2, 3)).to(dtype)
+    double, half = make_layers(1, 12, 1, (1, 2, 3)), make_layers(1, 12, 1, (1, 2, 3)).to(dtype)
     x = torch.randn(1, 1, 12, 16, dtype=torch.float64, requires_grad=True)
     found = outcome(half, kernel, x.detach().to(dtype).requires_grad_())
     expected = outcome(double, PlainKernel(), x)
@@ -208,7 +190,7 @@ def test_half_precision_stays_near_double(kernel: Kernel, dtype: torch.dtype, ne
 
 
 def test_gradients_of_half_precision_are_summed_in_single(kernel: Kernel) -> None:
-    layers = make(1, 2, 1, (1, 2)).float()
+    layers = make_layers(1, 2, 1, (1, 2)).float()
     layers.kernel = kernel
     x = torch.randn(1, 1, 20, 24)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -222,7 +204,7 @@ def test_gradients_of_half_precision_are_summed_in_single(kernel: Kernel) -> Non
 
 
 def test_margins_stay_zero(kernel: Kernel) -> None:
-    layers = make(1, 4, 2, (1, 3))
+    layers = make_layers(1, 4, 2, (1, 3))
     layers.kernel = kernel
     buffer, layout = layers.flat_maps(torch.randn(2, 1, 11, 19, dtype=torch.float64))
     flat = buffer.detach().clone()
@@ -231,7 +213,7 @@ def test_margins_stay_zero(kernel: Kernel) -> None:
 
 
 def test_what_is_no_number_is_not_hidden(kernel: Kernel) -> None:
-    layers = make(1, 12, 1, (1, 2))
+    layers = make_layers(1, 12, 1, (1, 2))
     layers.kernel = kernel
     with torch.no_grad():
         layers.biases[0] = layers.biases[11] = torch.nan
@@ -241,7 +223,7 @@ def test_what_is_no_number_is_not_hidden(kernel: Kernel) -> None:
 
 
 def test_no_images_have_no_maps(kernel: Kernel) -> None:
-    layers = make(1, 3, 1, (1, 2))
+    layers = make_layers(1, 3, 1, (1, 2))
     layers.kernel = kernel
     x = torch.zeros(0, 1, 8, 8, dtype=torch.float64)
     assert layers(x).shape == (0, 4, 8, 8)
