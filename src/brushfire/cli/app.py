@@ -295,19 +295,29 @@ def models(
 
 @app.command()
 def convert(
-    path: Annotated[Path, typer.Argument(help="Model file of one program.")],
-    out: Annotated[Path, typer.Argument(help="Model file to write; .safetensors is kept to.")],
-    source: Annotated[Program, typer.Option("--from", help="Whose.")] = Program.BRUSHFIRE,
-    target: Annotated[Program, typer.Option("--to", help="For which.")] = Program.BRUSHFIRE,
+    path: Annotated[Path, typer.Argument(help="Model file to read.")],
+    out: Annotated[
+        Path, typer.Argument(help="Model file to write; as safetensors if it is named so.")
+    ],
+    source: Annotated[
+        Program, typer.Option("--from", help="Program that wrote it.")
+    ] = Program.BRUSHFIRE,
+    target: Annotated[
+        Program, typer.Option("--to", help="Program that shall read OUT.")
+    ] = Program.BRUSHFIRE,
     classes: Annotated[
-        str | None, typer.Option(help="Class values in the order of the outputs; 1,2,... if not.")
+        str | None,
+        typer.Option(help="Class values in the order of the outputs; by default 1,2,..."),
     ] = None,
     dilations: Annotated[
-        str | None, typer.Option(help="Cycled through by the layers; 1 to 10 if not.")
+        str | None, typer.Option(help="Cycled through by the layers; by default 1,2,... to 10.")
     ] = None,
-    border: Annotated[Edge | None, typer.Option(help="Of a network of dlsia; zero if not.")] = None,
+    border: Annotated[
+        Edge | None,
+        typer.Option(help="What a network of dlsia sees beyond the edges; by default zero."),
+    ] = None,
     slices: Annotated[
-        int | None, typer.Option(help="Neighbouring slices given as inputs; 1 if not.")
+        int | None, typer.Option(help="Neighbouring slices given as inputs; by default 1.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
 ) -> None:
