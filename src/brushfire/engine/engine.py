@@ -90,9 +90,8 @@ class Engine:
         self._emit: Callable[[m.Event], None] = emit
         self._coach = Coach(self._make_learner, network, emit)
         grid = Grid(volume.shape, (1, tile, tile))
-        budget = network_budget(self.device, network_bytes)
-        self._streamer = Streamer(volume, grid, emit, budget)
-        self._regions = Regions(volume, self.device, emit, budget)
+        self._streamer = Streamer(volume, grid, emit, network_bytes)
+        self._regions = Regions(volume, self.device, emit, network_bytes)
         self._turns = Turns({kind: share / max(SHARES.values()) for kind, share in SHARES.items()})
         self._shown: ModelSnapshot | None = None
         self._newest_revision = revision
@@ -130,6 +129,8 @@ class Engine:
         failure: Exception | None = None
         try:
             set_up_thread()
+            # Here and not where the engine is made: asking a card wakes it, which takes a while.
+            self._limit(self._network_bytes)
             self._emit(m.DeviceChosen(self.device))
             while not self._inbox.urgent:
                 for command in self._inbox.take(wait=0 if self._able() else None):
