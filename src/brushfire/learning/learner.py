@@ -51,7 +51,7 @@ _GROWN = 1.4  # times the voxels of the last fit from nothing: then the next one
 _YOUNG = 1000  # ...than what was learned from fewer strokes in up to this many steps
 _HISTORY = 50  # accepted models that can be gone back to
 _FRESH_TOLERANCE = 0.02  # of Dice, once after new strokes: they shall be seen
-_HALO_ROOM = 112  # pixels around the part on which a halo is measured
+_HALO_ROOM = 112  # pixels around the part on which a halo is measured, whatever memory there is
 _HALO_CORE = 64
 
 
