@@ -396,6 +396,11 @@ def test_a_step_that_takes_more_than_a_smaller_one_promised_is_not_chosen() -> N
     assert choose_workload(
         lambda work: costs[work.patch], wanted, smallest=64, limit=500
     ) == Workload(64, 1)
+    exact = Workload(192, 3)
+    assert (
+        choose_workload(lambda work: 7 * work.pixels, exact, smallest=64, limit=7 * 3 * 192**2)
+        == exact
+    )
     asked = []
 
     def measure(work: Workload) -> int:

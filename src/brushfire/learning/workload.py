@@ -67,7 +67,7 @@ def choose_workload(
     size = sizes[0]
     while (cost := measure(size)) <= limit:
         fitting = size
-        size = [one for one in sizes if cost / size.pixels * one.pixels <= limit][-1]
+        size = [one for one in sizes if cost * one.pixels <= limit * size.pixels][-1]
         if size.pixels <= fitting.pixels:
             return fitting
     if fitting is None:
