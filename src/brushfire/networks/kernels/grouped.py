@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Maps whose taps share a matrix product. Forwards fewer, because what they take from each other are
 # narrow products; backwards more, because there these are wider.
-_BLOCK, _BLOCK_BACK = 8, 10
+_BLOCK, _BLOCK_BACK = 6, 10
 _STRIP_VALUES = 2**20  # values of a product kept at once: 4 MB in float32, near the caches
 _MORE_VALUES = 2**24  # on other devices, where each strip is many launches
 
