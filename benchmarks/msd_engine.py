@@ -17,6 +17,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from layers import outcome, relative_errors
 from reporting import note, parser, peak_rss_mb, report, rss_mb
 
 import torch  # isort: skip  # after brushfire, which sets what torch reads when it is loaded
@@ -172,20 +173,8 @@ def worst_error(dtype: torch.dtype) -> float:
         x = torch.randn(1, 1, side, side, dtype=torch.float64)
         expected = outcome(exact, PlainKernel(), x)
         for kernel in kernels():
-            found = outcome(layers, kernel, x.to(dtype))
-            errors = [
-                float((a.double() - b).norm() / b.norm())
-                for a, b in zip(found, expected, strict=True)
-            ]
-            worst = max(worst, *errors)
+            worst = max(worst, *relative_errors(outcome(layers, kernel, x.to(dtype)), expected))
     return worst
-
-
-def outcome(layers: MixedScaleDense, kernel: Kernel, x: torch.Tensor) -> list[torch.Tensor]:
-    layers.kernel = kernel
-    maps = layers(x)
-    gradients = torch.autograd.grad(maps.square().mean(), [layers.biases, *layers.weights])
-    return [maps.detach(), torch.cat([gradient.flatten() for gradient in gradients])]
 
 
 def matrix_rate() -> float:

@@ -13,6 +13,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from layers import outcome, relative_errors
 from reporting import note, parser, report
 
 import torch  # isort: skip  # after brushfire, which sets what torch reads when it is loaded
@@ -105,16 +106,8 @@ def errors(kernel: Kernel, dtype: torch.dtype) -> float:
         image = torch.randn(1, 1, side, side, dtype=torch.float64, device="cuda")
         expected = outcome(network_of(depth, torch.float64), PlainKernel(), image)
         found = outcome(network_of(depth, dtype), kernel, image.to(dtype))
-        for mine, theirs in zip(found, expected, strict=True):
-            worst = max(worst, float((mine.double() - theirs).norm() / theirs.norm()))
+        worst = max(worst, *relative_errors(found, expected))
     return worst
-
-
-def outcome(layers: MixedScaleDense, kernel: Kernel, x: torch.Tensor) -> list[torch.Tensor]:
-    layers.kernel = kernel
-    maps = layers(x)
-    gradients = torch.autograd.grad(maps.square().mean(), [layers.biases, *layers.weights])
-    return [maps.detach(), torch.cat([gradient.flatten() for gradient in gradients])]
 
 
 def infer(layers: MixedScaleDense, kernel: Kernel, x: torch.Tensor) -> None:
