@@ -304,7 +304,7 @@ def test_an_export_that_is_predicted_when_the_engine_ends_has_failed(session, tm
     learn(session)
     session.stop()
     assert session.wait_for(lambda: session.learning.phase == "idle", PATIENCE)
-    session._line._engine._regions.work = lambda: threading.Event().wait(0.05)
+    session._line._engine._regions.work = lambda _: threading.Event().wait(0.05)
     job = session.export(tmp_path / "m.ome.zarr")
     session._line._engine._work = lambda: 1 / 0
     state = job_of(session, job)

@@ -83,15 +83,14 @@ class Engine:
         self._volume = volume
         self._settings = (network, learning)
         self._seed = seed
-        self._network_bytes = network_bytes
+        self._network_bytes = self._tile_bytes = network_bytes
         self._inbox = Inbox()
         self._outbox = Outbox(OUTBOX_BYTES, lambda: self._inbox.urgent)
         emit = self._outbox.put
         self._emit: Callable[[m.Event], None] = emit
         self._coach = Coach(self._make_learner, network, emit)
-        grid = Grid(volume.shape, (1, tile, tile))
-        self._streamer = Streamer(volume, grid, emit, network_bytes)
-        self._regions = Regions(volume, self.device, emit, network_bytes)
+        self._streamer = Streamer(volume, Grid(volume.shape, (1, tile, tile)), emit)
+        self._regions = Regions(volume, self.device, emit)
         self._turns = Turns({kind: share / max(SHARES.values()) for kind, share in SHARES.items()})
         self._shown: ModelSnapshot | None = None
         self._newest_revision = revision
@@ -164,13 +163,13 @@ class Engine:
         began = time.monotonic()
         match kind:
             case "visible":
-                self._guard("streaming", self._streamer.predict_visible)
+                self._guard("streaming", lambda: self._streamer.predict_visible(self._tile_bytes))
             case "learning":
                 self._guard("learning", self._learn)
             case "region":
-                self._guard("region", self._regions.work)
+                self._guard("region", lambda: self._regions.work(self._tile_bytes))
             case "beyond":
-                self._guard("streaming", self._streamer.predict_beyond)
+                self._guard("streaming", lambda: self._streamer.predict_beyond(self._tile_bytes))
         self._turns.charge(kind, time.monotonic() - began)
 
     def _learn(self) -> None:
@@ -216,9 +215,8 @@ class Engine:
 
     def _limit(self, network_bytes: int) -> None:
         self._network_bytes = network_bytes
-        budget = network_budget(self.device, network_bytes)
-        self._streamer.network_bytes = self._regions.network_bytes = budget
-        self._coach.limit(budget)
+        self._tile_bytes = network_budget(self.device, network_bytes)
+        self._coach.limit(self._tile_bytes)
         forget_buffer()
 
     def _restore(self, snapshot: ModelSnapshot) -> None:

@@ -33,14 +33,9 @@ class Regions:
         Where to predict.
     emit : callable
         Takes each event.
-    network_bytes : int
-        Memory that the network may take for a tile.
     """
 
-    def __init__(
-        self, volume: Volume, device: str, emit: Callable[[Event], None], network_bytes: int
-    ) -> None:
-        self.network_bytes = network_bytes
+    def __init__(self, volume: Volume, device: str, emit: Callable[[Event], None]) -> None:
         self._volume = volume
         self._device = device
         self._emit = emit
@@ -57,13 +52,19 @@ class Regions:
         """Queue a region."""
         self._waiting.append(command)
 
-    def work(self) -> None:
-        """Begin a run, predict its next tile, or end it; may be called again after a failure."""
+    def work(self, budget_bytes: int) -> None:
+        """Begin a run, predict its next tile, or end it; may be called again after a failure.
+
+        Parameters
+        ----------
+        budget_bytes : int
+            Memory that the network may take for a tile.
+        """
         if self._current is None:
             self._starting = self._waiting.popleft()
             self._current = _Run(self._starting, self._volume, self._device)
             self._starting = None
-        elif self._current.step(self.network_bytes):
+        elif self._current.step(budget_bytes):
             self._end("finished")
             return
         if time.monotonic() - self._current.reported > _REPORT_SECONDS:

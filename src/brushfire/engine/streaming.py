@@ -30,14 +30,9 @@ class Streamer:
         The tiles of the volume.
     emit : callable
         Takes each event.
-    network_bytes : int
-        Memory that the network may take for a tile.
     """
 
-    def __init__(
-        self, volume: Volume, grid: Grid, emit: Callable[[Event], None], network_bytes: int
-    ) -> None:
-        self.network_bytes = network_bytes
+    def __init__(self, volume: Volume, grid: Grid, emit: Callable[[Event], None]) -> None:
         self.visible_seconds = 0.0
         """Time that the visible tiles of this model and view have taken so far."""
         self._volume = volume
@@ -76,19 +71,19 @@ class Streamer:
         self._made = set()
         self._replan()
 
-    def predict_visible(self) -> None:
-        """Predict the next visible tile."""
+    def predict_visible(self, budget_bytes: int) -> None:
+        """Predict the next visible tile in so much memory."""
         index = self._plan.next_visible() if self._plan else None
         if index is not None:
             began = time.monotonic()
-            self._predict(index)
+            self._predict(index, budget_bytes)
             self.visible_seconds += time.monotonic() - began
 
-    def predict_beyond(self) -> None:
-        """Predict the next tile that is out of sight, if one is wanted."""
+    def predict_beyond(self, budget_bytes: int) -> None:
+        """Predict the next tile that is out of sight, if one is wanted, in so much memory."""
         index = self._plan.next_beyond() if self._plan else None
         if index is not None:
-            self._predict(index)
+            self._predict(index, budget_bytes)
 
     def give_up(self) -> None:
         """Predict nothing more until the view or the model changes."""
@@ -102,7 +97,7 @@ class Streamer:
                 self._grid, self._asked.box, frozenset(self._made), room=self._asked.room
             )
 
-    def _predict(self, index: Triple) -> None:
+    def _predict(self, index: Triple, budget_bytes: int) -> None:
         assert self._model is not None
         tile = predict_tile(
             self._model,
@@ -110,7 +105,7 @@ class Streamer:
             index,
             self._grid.box(index),
             self._revision,
-            budget_bytes=self.network_bytes,
+            budget_bytes=budget_bytes,
         )
         self._made.add(index)
         self._emit(TilePredicted(tile))
