@@ -10,7 +10,6 @@ from brushfire.annotations import next_class, open_annotations
 from brushfire.cli.convert import OURS, read_model
 from brushfire.cli.headless import project_of
 from brushfire.errors import ModelError
-from brushfire.geometry import Box
 from brushfire.learning.settings import check_patch
 from brushfire.project import open_project
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from brushfire.volumes import Volume
 
 _PLACES = 3  # in the volume, where its halo is measured
-_ROOM = 160  # pixels in every direction from there
+_SIDE = 320  # of the squares there, pixels
 
 
 def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) -> int:
@@ -91,15 +90,15 @@ def _fitted(snapshot: ModelSnapshot, reference: VolumeReference) -> Segmentation
 
 def _halo(model: SegmentationModel, volume: Volume) -> int:
     """Return the halo that is enough in the middle of slices all over a volume."""
+    from brushfire.learning.sampler import square_around
     from brushfire.networks import measure_halo
 
-    depth, height, width = volume.shape
+    depth, *plane = volume.shape
     blocks = []
     for place in range(_PLACES):
         z = (2 * place + 1) * depth // (2 * _PLACES)
-        middle = Box((z, height // 2, width // 2), (z + 1, height // 2, width // 2))
-        inside = middle.grow((0, _ROOM, _ROOM)).clip(volume.shape)
-        blocks.append(volume.read_padded(inside.grow((model.context, 0, 0))))
+        box = square_around(z, [size // 2 for size in plane], _SIDE, volume.shape)
+        blocks.append(volume.read_padded(box.grow((model.context, 0, 0))))
     return measure_halo(model, blocks)
 
 

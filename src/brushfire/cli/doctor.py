@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from brushfire.errors import SettingsError
 
 if TYPE_CHECKING:
+    import torch
+
     from brushfire.networks.kernels import Kernel
 
 _PACKAGES = (
@@ -62,37 +64,38 @@ def _compute() -> list[tuple[str, str]]:
 
 
 def _on_the_processor() -> list[tuple[str, str]]:
-    """Return the kernel for the processor and whether it is right, or why it cannot be used."""
-    from brushfire.networks.kernels import choice
+    """Return the kernel for the processor, and whether it is right."""
+    import torch
 
-    try:
-        kernel, reason = choice.explain()
-    except SettingsError as error:
-        return [("Network kernel", str(error))]
-    return [
-        ("Network kernel", f"{kernel.name}: {reason}"),
-        ("Network check", f"differs from plain convolutions by {_difference(kernel):.0e}"),
-    ]
+    kernel, told = _kernel("cpu", torch.float32)
+    rows = [("Network kernel", told)]
+    if kernel is not None:
+        error = _difference(kernel)
+        rows.append(("Network check", f"differs from plain convolutions by {error:.0e}"))
+    return rows
 
 
 def _on_the_card() -> list[tuple[str, str]]:
     """Return the kernel for each type of values on a CUDA device, if there is one."""
     import torch
 
-    from brushfire.networks.kernels import choice
-
     if not torch.cuda.is_available():
         return []
-    rows = []
-    for dtype in (torch.float32, torch.bfloat16):
-        short = str(dtype).removeprefix("torch.")
-        try:
-            kernel, reason = choice.explain("cuda", dtype)
-            text = f"{kernel.name}: {reason}"
-        except SettingsError as error:
-            text = str(error)
-        rows.append((f"Kernel on the card, {short}", text))
-    return rows
+    return [
+        (f"Kernel on the card, {str(dtype).removeprefix('torch.')}", _kernel("cuda", dtype)[1])
+        for dtype in (torch.float32, torch.bfloat16)
+    ]
+
+
+def _kernel(device: str, dtype: torch.dtype) -> tuple[Kernel | None, str]:
+    """Return the kernel for some values and why it was chosen, or None and why there is none."""
+    from brushfire.networks.kernels import choice
+
+    try:
+        kernel, reason = choice.explain(device, dtype)
+    except SettingsError as error:
+        return None, str(error)
+    return kernel, f"{kernel.name}: {reason}"
 
 
 def _difference(kernel: Kernel) -> float:
