@@ -259,15 +259,21 @@ def test_no_images_have_no_maps(kernel: Kernel) -> None:
     assert layers(torch.zeros(0, 1, 8, 8, dtype=torch.float64)).shape == (0, 4, 8, 8)
 
 
-def test_without_numba_the_grouped_kernel_is_used_and_says_what_to_install() -> None:
+def explained_without(package: str, device: str) -> str:
+    """Return the kernel for a device and why, where a package is not installed."""
     code = (
-        "import sys; sys.modules['numba'] = None\n"
+        f"import sys; sys.modules['{package}'] = None\n"
         "from brushfire.networks.kernels import choice\n"
-        "kernel, reason = choice.explain(); print(kernel.name, reason)"
+        f"kernel, reason = choice.explain('{device}'); print(kernel.name, reason)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("grouped")
-    assert "napari-brushfire[fast]" in done.stdout
+    return done.stdout
+
+
+def test_without_numba_the_grouped_kernel_is_used_and_says_what_to_install() -> None:
+    told = explained_without("numba", "cpu")
+    assert told.startswith("grouped")
+    assert "napari-brushfire[fast]" in told
 
 
 def test_each_device_and_type_of_values_has_a_trial_of_its_own() -> None:
@@ -290,13 +296,8 @@ def test_a_trial_on_a_card_that_is_not_there_changes_nothing_here() -> None:
 
 
 def test_without_triton_a_card_uses_the_grouped_kernel_and_says_what_is_missing() -> None:
-    code = (
-        "import sys; sys.modules['triton'] = None\n"
-        "from brushfire.networks.kernels import choice\n"
-        "kernel, reason = choice.explain('cuda'); print(kernel.name, reason)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("grouped triton, which comes with torch for CUDA")
+    told = explained_without("triton", "cuda")
+    assert told.startswith("grouped triton, which comes with torch for CUDA")
 
 
 @pytest.mark.parametrize(("faster", "name"), [(True, "swift"), (False, "grouped")])

@@ -78,6 +78,7 @@ def test_memory_of_inference_mode_does_not_come_back_outside_of_it() -> None:
     with torch.inference_mode(), lent_buffer(5, layout, like) as buffer:
         buffer[:] = 1
     with lent_buffer(6, FlatLayout(1, (19, 30), 4), like) as buffer:
+        assert not buffer.is_inference()
         buffer[:] = 2
 
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from brushfire.errors import ModelError
 from brushfire.geometry import Box, Grid
 from brushfire.networks.features import FeatureBank
-from brushfire.networks.kernels import FlatLayout
 from brushfire.networks.msd import MixedScaleDense
 from brushfire.networks.pieces import LEAST, best_cut
 from brushfire.networks.snapshot import ModelSnapshot, describe
@@ -27,6 +26,7 @@ from brushfire.networks.snapshot import ModelSnapshot, describe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from brushfire.networks.kernels import FlatLayout
     from brushfire.networks.settings import NetworkSettings
 
 KNOTS = (-0.7, 0.0, 0.7)  # where responses bend until a fit has seen the data
@@ -279,12 +279,11 @@ class SegmentationModel(nn.Module):
 
     def bytes_of(self, height: int, width: int) -> int:
         """Return about how many bytes it takes to predict a part of a slice, its halo included."""
-        layout = FlatLayout(1, (height, width), max(self.layers.dilations), self.layers.border)
         # The maps, the head's sums, and the inputs twice: as they were beside as they are.
         values = self.layers.maps + 2 * len(self.classes) + 2 * self.inputs
         values += 2 * self.channels * self.settings.slices
         scratch = _SCRATCH_BYTES.get(self.device.type, _OTHER_SCRATCH_BYTES)
-        return scratch + 4 * values * layout.total
+        return scratch + 4 * values * self.layers.layout(1, height, width).total
 
     def _predict(self, slab: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return probabilities (classes, y, x) of one slab (channels, slices, y, x)."""

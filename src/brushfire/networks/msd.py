@@ -149,7 +149,7 @@ class MixedScaleDense(nn.Module):
             If the input is of another type than the weights, without autocast.
         """
         x = self._as_computed(x)
-        layout = self._layout(x)
+        layout = self.layout(x.shape[0], *x.shape[2:])
         run = cast("Callable[..., Tensor]", _MixedScaleDense.apply)
         buffer = run(x, self._kernel(x), layout, self.dilations, self.biases, *self.weights)
         return buffer, layout
@@ -177,16 +177,16 @@ class MixedScaleDense(nn.Module):
             As `flat_maps` does.
         """
         x = self._as_computed(x)
-        layout = self._layout(x)
+        layout = self.layout(x.shape[0], *x.shape[2:])
         weights = [weight.to(x.dtype) for weight in self.weights]
         layers = Layers(self.channels, self.dilations, weights, self.biases.to(x.dtype))
         with torch.no_grad(), lent_buffer(self.maps, layout, x) as buffer:
             _fill(buffer, x, self._kernel(x), layers, layout)
             yield buffer, layout
 
-    def _layout(self, x: Tensor) -> FlatLayout:
-        images, _, *size = x.shape
-        return FlatLayout(images, tuple(size), max(self.dilations), self.border)
+    def layout(self, images: int, *size: int) -> FlatLayout:
+        """Return where the pixels of images of a size, (y, x) or (z, y, x), lie in `flat_maps`."""
+        return FlatLayout(images, size, max(self.dilations), self.border)
 
     def _kernel(self, x: Tensor) -> Kernel:
         return choice.kernel_for(x) if self.kernel is None else self.kernel
