@@ -66,11 +66,11 @@ def _paint(
         if left <= 0:
             break
         start = places[rng.integers(len(places))]
-        left -= _stroke(mask, painted, start, min(each, left), radius, rng)
+        left -= draw_stroke(mask, painted, start, min(each, left), radius, rng)
     return painted
 
 
-def _stroke(
+def draw_stroke(
     mask: np.ndarray[Any, Any],
     painted: np.ndarray[Any, Any],
     start: np.ndarray[Any, Any],
@@ -78,7 +78,28 @@ def _stroke(
     radius: int,
     rng: np.random.Generator,
 ) -> int:
-    """Walk from ``start`` and paint at most ``length`` new pixels; return how many."""
+    """Walk at random inside a mask and paint along the way.
+
+    Parameters
+    ----------
+    mask : ndarray
+        Where the stroke may go, (y, x).
+    painted : ndarray
+        What is painted already, (y, x); the stroke is added to it.
+    start : ndarray
+        Row and column of a pixel of the mask.
+    length : int
+        Most pixels that are newly painted.
+    radius : int
+        Of the brush, in pixels.
+    rng : Generator
+        Decides where it turns.
+
+    Returns
+    -------
+    int
+        The pixels that were newly painted.
+    """
     position = start + 0.5
     angle = rng.uniform(0, 2 * np.pi)
     spent = 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brushfire.learning.probe import picked, probe
+from brushfire.learning.probe import probe
 from brushfire.learning.reports import Evaluation
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def evaluate_model(
     """Return the Dice coefficients of a model on the voxels of held-out sites."""
     if not sites:
         return Evaluation(dict.fromkeys(classes), None, 0)
-    logits, truth = probe(model, cache, sites, picked(model.logits))
+    logits, truth = probe(model, cache, sites, model.logits_at)
     found = np.asarray(model.classes)[logits.argmax(1).cpu().numpy()]
     return score(found, truth, classes)
 

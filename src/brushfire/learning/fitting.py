@@ -1,4 +1,4 @@
-"""Fit a model's head on strokes: the first answer, and the quick one to a new stroke."""
+"""Fit a model's convex part on strokes: the first answer, and the quick one to a new stroke."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.losses import IGNORE
@@ -23,12 +22,8 @@ if TYPE_CHECKING:
 COUNT_POWER = 0.5
 """Classes weigh by their count to the power of minus this."""
 
-_PENALTIES = (1e-1, 1e-2, 1e-3)  # from stiff to free, each fit starts at the one before
-_NEAR_BEST = 1.15  # times the least loss: the stiffest such fit is taken, strokes are few
-_USUAL_PENALTY = 1e-2  # without held-out strokes to choose by
-_REFIT_PENALTY = 1e-2
+_PENALTY = 2e-2
 _VOXELS = 8000  # of a fit: more make it slower, hardly better
-_QUANTILES = (0.2, 0.5, 0.8)  # where the knots are put
 
 
 def index_table(classes: Sequence[int]) -> Tensor:
@@ -38,84 +33,53 @@ def index_table(classes: Sequence[int]) -> Tensor:
     return table
 
 
-def fit_first(
-    model: SegmentationModel,
-    cache: SlabCache,
-    sites: Sequence[Site],
-    held_sites: Sequence[Site],
-) -> None:
-    """Fit the head on the inputs alone, and freeze how inputs are standardised and bent.
-
-    How stiff the fit is, is chosen on held-out strokes where every class has some.
-    """
-    raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
-    model.input_mean.copy_(raw.mean(0))
-    model.input_std.copy_(raw.std(0, correction=0).clamp(min=1e-6))
-    inputs = (raw - model.input_mean) / model.input_std
-    if len(model.knots):
-        model.knots.copy_(torch.quantile(inputs, inputs.new_tensor(_QUANTILES), dim=0))
-    target = index_table(model.classes)[classes]
-    weights = _weights(target, len(model.classes))
-    judge = _Judge(model, cache, held_sites)
-    penalties = _PENALTIES if judge.able else (_USUAL_PENALTY,)
-    values = _first_terms(model, inputs)
-    start = values.new_zeros(len(model.classes), values.shape[1])
-    fits = []
-    weight, bias = start, model.head_bias.detach() * 0
-    for penalty in penalties:
-        weight, bias = fit_linear(
-            values, target, weights, (start, bias), penalty=penalty, first=weight
-        )
-        fits.append((judge.loss(weight, bias), weight, bias))
-    enough = _NEAR_BEST * min(loss for loss, *_ in fits)
-    _, weight, bias = next(fit for fit in fits if fit[0] <= enough)
-    with torch.no_grad():
-        model.head_weight.zero_()
-        model.head_weight[:, : model.inputs] = weight[:, : model.inputs]
-        model.head_weight[:, model.layers.maps :] = weight[:, model.inputs :]
-        model.head_bias.copy_(bias)
-
-
-def refit(
-    model: SegmentationModel,
-    fitted: tuple[Tensor, Tensor],
-    cache: SlabCache,
-    sites: Sequence[Site],
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return two heads that agree with the strokes at the sites.
+def fit_convex(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:
+    """Fit the convex part of a model on the strokes at the sites, from nothing.
 
     Parameters
     ----------
     model : SegmentationModel
-        A network in training.
-    fitted : tuple of Tensor
-        Weights and biases of a head that was fitted on the features alone.
+        Its other parts stay as they are.
     cache, sites
         Where the strokes are.
-
-    Returns
-    -------
-    tuple of two heads
-        The one nearest to the model's, and the one nearest to the fitted one that leaves the maps
-        out as well.
     """
-    values, classes = _chosen(*probe(model, cache, sites, model.terms_at))
-    target = index_table(model.classes)[classes]
-    weights = _weights(target, len(model.classes))
-    start = (model.head_weight.detach(), model.head_bias.detach())
-    trained = fit_linear(values, target, weights, start, penalty=_REFIT_PENALTY)
-    values[:, model.inputs : model.layers.maps] = 0
-    return trained, fit_linear(values, target, weights, fitted, penalty=_REFIT_PENALTY)
+    assert model.convex is not None
+    raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
+    model.convex.look(raw)
+    values = model.convex.terms(raw.t()).t()
+    start = torch.zeros_like(model.convex.weight), torch.zeros_like(model.convex.bias)
+    weight, bias = _fit(values, classes, model.classes, start)
+    model.convex.weight.copy_(weight)
+    model.convex.bias.copy_(bias)
 
 
-def _first_terms(model: SegmentationModel, inputs: Tensor) -> Tensor:
-    """Return the inputs and what becomes of them at the knots, (voxels, terms)."""
-    rows = inputs.t()
-    return torch.cat([rows, *model.bent(rows)]).t().contiguous()
+def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:
+    """Fit the head of a model without a convex part on its inputs alone, and standardise them.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        Nothing was trained yet.
+    cache, sites
+        Where the strokes are.
+    """
+    raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
+    model.input_mean.copy_(raw.mean(0))
+    model.input_std.copy_(raw.std(0, correction=0).clamp(min=1e-6))
+    values = (raw - model.input_mean) / model.input_std
+    start = values.new_zeros(len(model.classes), model.inputs), torch.zeros_like(model.head_bias)
+    weight, bias = _fit(values, classes, model.classes, start)
+    with torch.no_grad():
+        model.head_weight[:, : model.inputs] = weight
+        model.head_bias.copy_(bias)
 
 
-def _weights(target: Tensor, classes: int) -> Tensor:
-    return class_weights(torch.bincount(target, minlength=classes), COUNT_POWER)
+def _fit(
+    values: Tensor, classes: Tensor, outputs: Sequence[int], start: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    target = index_table(outputs)[classes]
+    weights = class_weights(torch.bincount(target, minlength=len(outputs)), COUNT_POWER)
+    return fit_linear(values, target, weights, start, penalty=_PENALTY)
 
 
 def _chosen(values: Tensor, classes: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
@@ -129,25 +93,3 @@ def _chosen(values: Tensor, classes: np.ndarray[Any, Any]) -> tuple[Tensor, Tens
     rows = np.concatenate(kept)
     chosen = torch.from_numpy(rows).to(values.device)
     return values[chosen], torch.from_numpy(classes[rows].astype(np.int64))
-
-
-class _Judge:
-    """Held-out strokes that choose among fits, if every class has some."""
-
-    def __init__(self, model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:
-        present = {int(value) for site in sites for value in np.unique(site.classes)}
-        self.able = present >= set(model.classes)
-        if not self.able:
-            return
-        raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
-        self._values = _first_terms(model, (raw - model.input_mean) / model.input_std)
-        self._target = index_table(model.classes)[classes].to(raw.device)
-        weights = class_weights(torch.bincount(self._target), 1.0)
-        self._weights = weights.to(raw)
-
-    def loss(self, weight: Tensor, bias: Tensor) -> float:
-        """Return the cross-entropy, all classes alike."""
-        if not self.able:
-            return 0.0
-        logits = torch.addmm(bias, self._values, weight.t())
-        return float(functional.cross_entropy(logits, self._target, self._weights))

@@ -38,17 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "Learner", "Proposal", "StepReport"]
 
-_FIT_PIXELS = 600_000  # computed for a fit: well under a second
+_FIT_PIXELS = 3_000_000  # whose features are computed for a fit: about a second
 _SCORE_PIXELS = 500_000  # computed for an evaluation, which comes every few seconds
-_FIRST_FIT_SHARE = 6  # times as much for the first fit: features alone are that much cheaper
 _PROPORTION_SLABS = 6  # places of the volume from which proportions of classes are estimated
 _PROPORTION_SIDE = 192
 _SMALLEST_PATCH = 64
 _SMALLEST_CELL = 64
 _MOST_LOST = 5  # steps in a row that come to nothing, until learning ends
 _BATCH = 8  # patches of a step where a processor is not what computes
-_GROWN = 1.4  # times the voxels of the last fit from nothing: then the next one is worth more...
-_YOUNG = 1000  # ...than what was learned from fewer strokes in up to this many steps
 _HISTORY = 50  # accepted models that can be gone back to
 _FRESH_TOLERANCE = 0.02  # of Dice, once after new strokes: they shall be seen
 _HALO_ROOM = 112  # pixels around the part on which a halo is measured, whatever memory there is
@@ -112,8 +109,6 @@ class Learner:
         self._changed: tuple[int, ...] = ()
         self._fresh = False
         self._given = self._fitted = 0
-        self._fitted_voxels = math.inf  # of the last fit from nothing
-        self._fitted_step = 0
         self._steps = 0
         self._revision = revision
         self._history: list[ModelSnapshot] = []
@@ -189,28 +184,17 @@ class Learner:
             trainer.set_classes(self._classes)
 
     def fit(self) -> None:
-        """Fit the last layer on the strokes by a convex problem, in under a second.
+        """Fit the convex part on all strokes, in about a second.
 
-        Before the first gradient step that is the whole answer, on the features, and once more
-        when there are many more strokes; otherwise it moves the trained layer as little as the
-        newest strokes ask for.
+        Before the first gradient step that is the whole answer.
 
         Raises
         ------
         LearningError
             If learning is not possible yet, see `ready`.
         """
-        trainer = self._ready_trainer()
-        voxels = self._voxels
-        young = self._steps - self._fitted_step < _YOUNG
-        if trainer.trained and not (young and voxels >= _GROWN * self._fitted_voxels):
-            sites = self._sites(held=False, budget=self._fit_pixels)
-            trainer.refit(self._cache, sites)
-        else:
-            sites = self._sites(held=False, budget=_FIRST_FIT_SHARE * self._fit_pixels)
-            held = self._sites(held=True, budget=self._score_pixels)
-            trainer.fit_first(self._cache, sites, held)
-            self._fitted_voxels, self._fitted_step = voxels, self._steps
+        sites = self._sites(held=False, budget=self._fit_pixels)
+        self._ready_trainer().fit(self._cache, sites)
         self._fitted, self._changed = self._given, ()
 
     def _sites(self, *, held: bool, budget: int) -> list[Site]:

@@ -57,9 +57,11 @@ def prior_shift(model: SegmentationModel, slabs: Sequence[Block], prior: Tensor)
     each = _PIXELS // max(len(slabs), 1)
     for slab in slabs:
         x = torch.from_numpy(slab).to(model.device).flatten(0, 1)[None]
+        height, width = x.shape[2:]
+        some = torch.arange(0, height * width, max(1, height * width // each), device=x.device)
         with torch.no_grad():
-            flat = model.logits(model.normalise(x))[0].flatten(1).t()
-        parts.append(flat[:: max(1, len(flat) // each)].softmax(1).double().cpu())
+            logits = model.logits_at(model.normalise(x), some // width, some % width)
+        parts.append(logits.softmax(1).double().cpu())
     prior = prior.double().cpu()
     found = estimate_proportions(torch.cat(parts), prior)
     found = (1 - _DOUBT) * found + _DOUBT * prior

@@ -14,7 +14,7 @@ from torch import Tensor
 from brushfire.learning.adamw import AdamW
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.disturbance import disturbed, noise_level
-from brushfire.learning.fitting import COUNT_POWER, fit_first, index_table, refit
+from brushfire.learning.fitting import COUNT_POWER, fit_convex, index_table, start_head
 from brushfire.learning.losses import consistency_loss, segmentation_loss
 from brushfire.learning.workload import counted
 
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.model import SegmentationModel
 
-_Head = tuple[Tensor, Tensor]  # weights and biases
-
 _WARM_UP = 20  # steps until the full learning rate, so that the fit is not shaken
-_EVIDENCE = 10_000  # labelled voxels at which what was trained counts as much as what was fitted
+_EVIDENCE = 10_000  # labelled voxels at which half of what was trained counts
 _CLIP = 1.0  # norm of a gradient
 
 
@@ -45,8 +43,7 @@ class Trainer:
     slabs : sequence of ndarray
         Intensities anywhere in the volume, (channels, slices, y, x), to see how noisy it is.
     share : float or None
-        For a model that has learnt already, so that a fit refines it instead of starting it: the
-        share of the trained head in its own, see `blended`.
+        For a model that has learnt already: the share of the trained part in it, see `blended`.
     seed : int
         Decides how intensities are disturbed.
 
@@ -74,14 +71,9 @@ class Trainer:
         self._settings = settings
         self._restored = share is not None
         self._generator = torch.Generator().manual_seed(seed)
-        self._fitted: _Head | None = None
         if share is not None:
-            # The blend comes out as it was, and the trained part of it goes on in full.
-            maps = slice(model.inputs, model.layers.maps)
-            self._fitted, trained = _head(model), _head(model)
-            self._fitted[0][:, maps] = 0
-            trained[0][:, maps] /= share
-            _set_head(model, trained)
+            # The trained part of a blend goes on in full.
+            _scale_head(model, 1 / share)
         self._model = model.train()
         self.average = copy.deepcopy(model).requires_grad_(False)
         self._optimiser = self._new_optimiser()
@@ -99,10 +91,6 @@ class Trainer:
 
     def set_classes(self, classes: Sequence[int]) -> None:
         """Give the head these classes; all other layers and the optimiser go on as they were."""
-        if self._fitted is not None:
-            fitted = copy.deepcopy(self.average)
-            _set_head(fitted, self._fitted)
-            self._fitted = _head(fitted.with_classes(classes))
         old, memory = self._model, self._optimiser.state
         self._model = old.with_classes(classes).train()
         self.average = self.average.with_classes(classes).requires_grad_(False)
@@ -111,42 +99,24 @@ class Trainer:
             if mine.shape == theirs.shape and theirs in memory:
                 self._optimiser.state[mine] = memory[theirs]
 
-    def fit_first(self, slabs: SlabCache, sites: Sequence[Site], held: Sequence[Site]) -> None:
-        """Fit the head on the features alone."""
-        fit_first(self.average, slabs, sites, held)
-        self._model.load_state_dict(self.average.state_dict())
-        self._fitted = _head(self.average)
+    def fit(self, slabs: SlabCache, sites: Sequence[Site]) -> None:
+        """Fit the convex part on the strokes at the sites; what was trained stays beside it."""
+        if self.average.convex is not None:
+            fit_convex(self.average, slabs, sites)
+            assert self._model.convex is not None
+            self._model.convex.load_state_dict(self.average.convex.state_dict())
+        elif not self.trained:
+            start_head(self.average, slabs, sites)
+            self._model.load_state_dict(self.average.state_dict())
 
-    def refit(self, slabs: SlabCache, sites: Sequence[Site]) -> None:
-        """Move the heads as little as the strokes at the sites ask for."""
-        before = _head(self.average)
-        trained, self._fitted = refit(self.average, self._fitted or before, slabs, sites)
-        _set_head(self.average, trained)
-        # The newest weights follow by the same change, so that averaging does not undo it.
-        weight, bias = _head(self._model)
-        newest = (weight + trained[0] - before[0], bias + trained[1] - before[1])
-        _set_head(self._model, newest)
-
-    def blended(self, voxels: int) -> SegmentationModel:
-        """Return the averaged weights, the head between the fitted and the trained one.
-
-        On few strokes a network of many weights finds what holds for these strokes only, which
-        the convex fit cannot, and held-out strokes in the same slices do not tell. So the trained
-        head counts by its evidence, see `trained_share`.
-
-        Parameters
-        ----------
-        voxels : int
-            Labelled voxels that teach.
-        """
-        model = copy.deepcopy(self.average)
-        if self._fitted is not None:
-            share = trained_share(voxels)
-            weight, bias = _head(self.average)
-            _set_head(
-                model, (self._fitted[0].lerp(weight, share), self._fitted[1].lerp(bias, share))
-            )
-        return model
+    def candidates(self) -> list[tuple[str, SegmentationModel]]:
+        """Return what could be shown: with the trained layers, and the convex part alone."""
+        trained = copy.deepcopy(self.average)
+        if trained.convex is None:
+            return [("trained", trained)]
+        fitted = copy.deepcopy(trained)
+        _scale_head(fitted, 0.0)
+        return [("trained", trained), ("fitted", fitted)]
 
     @property
     def trained(self) -> bool:
@@ -195,9 +165,14 @@ class Trainer:
 
     def _loss(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> Tensor:
         settings = self._settings
-        logits = self._model.logits_of(self._inputs(patches, disturb=settings.augment))
-        labels = np.stack([patch.labels for patch in patches]).astype(np.int64)
-        target = index_table(self.classes)[torch.from_numpy(labels)].to(logits.device)
+        labels = torch.from_numpy(np.stack([patch.labels for patch in patches]).astype(np.int64))
+        with torch.no_grad():
+            calm = self._raw(patches, disturb=False)
+            fitted = None if self._model.convex is None else self._model.convex(calm)
+            teacher = self._logits(self.average, calm, fitted)
+            seen = self._raw(patches, disturb=settings.augment)
+        logits = self._logits(self._model, seen, fitted)
+        target = index_table(self.classes)[labels].to(logits.device)
         weights = class_weights(torch.tensor([counts[c] for c in self.classes]), COUNT_POWER)
         loss = segmentation_loss(
             logits,
@@ -208,22 +183,22 @@ class Trainer:
         )
         if settings.consistency == 0:
             return loss
-        with torch.no_grad():
-            teacher = self.average.logits_of(self._inputs(patches, disturb=False))
         return loss + settings.consistency * consistency_loss(logits, target, teacher)
 
-    def _inputs(self, patches: Sequence[Patch], *, disturb: bool) -> Tensor:
-        """Return what the layers see of patches; features reach into their margins."""
+    @staticmethod
+    def _logits(model: SegmentationModel, raw: Tensor, fitted: Tensor | None) -> Tensor:
+        return model.logits_of(raw) if fitted is None else fitted + model.correction(raw, fitted)
+
+    def _raw(self, patches: Sequence[Patch], *, disturb: bool) -> Tensor:
+        """Return the inputs of patches; features reach into their margins."""
         model, parts = self._model, []
-        with torch.no_grad():
-            for patch in patches:
-                x = self._normalised(patch.intensities)
-                if disturb:
-                    x = disturbed(x, self._noise, self._generator)
-                above, below, left, right = patch.margins
-                height, width = x.shape[2:]
-                raw = model.raw_inputs(x)[:, :, above : height - below, left : width - right]
-                parts.append(model.standardise(raw))
+        for patch in patches:
+            x = self._normalised(patch.intensities)
+            if disturb:
+                x = disturbed(x, self._noise, self._generator)
+            above, below, left, right = patch.margins
+            height, width = x.shape[2:]
+            parts.append(model.raw_inputs(x)[:, :, above : height - below, left : width - right])
         return torch.cat(parts)
 
     def _normalised(self, slab: Block) -> Tensor:
@@ -248,22 +223,17 @@ class Trainer:
 
 
 def trained_share(voxels: int) -> float:
-    """Return what a trained head counts beside the fitted one, 0 to 1.
+    """Return what the trained part counts beside the convex one, 0 to 1.
 
     The credibility ``n / (n + 10000)`` of ``n`` labelled voxels (Buehlmann 1967).
     """
     return voxels / (voxels + _EVIDENCE)
 
 
-def _head(model: SegmentationModel) -> _Head:
-    """Return copies of a model's last weights and biases."""
-    return model.head_weight.detach().clone(), model.head_bias.detach().clone()
-
-
-def _set_head(model: SegmentationModel, head: _Head) -> None:
+def _scale_head(model: SegmentationModel, share: float) -> None:
     with torch.no_grad():
-        model.head_weight.copy_(head[0])
-        model.head_bias.copy_(head[1])
+        model.head_weight.mul_(share)
+        model.head_bias.mul_(share)
 
 
 @cache

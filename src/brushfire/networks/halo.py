@@ -52,11 +52,12 @@ def _measure(model: SegmentationModel, block: np.ndarray[Any, Any], core: int) -
     top, left = (height - core) // 2, (width - core) // 2
     room = min(top, left)
     with torch.no_grad():
-        whole = model(x).softmax(1)[:, :, top : top + core, left : left + core]
+        middle = slice(top, top + core), slice(left, left + core)
+        whole = model(x, middle).softmax(1)
         agreed = False
         for halo in range(_STEP, room - 2 * _STEP + 1, _STEP):
             part = x[:, :, top - halo : top + core + halo, left - halo : left + core + halo]
-            inner = model(part).softmax(1)[:, :, halo : halo + core, halo : halo + core]
+            inner = model(part, (slice(halo, halo + core),) * 2).softmax(1)
             agrees = float((inner - whole).abs().max()) <= _ASKED
             if agrees and agreed:
                 return min(halo, model.safe_halo)

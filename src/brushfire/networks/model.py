@@ -1,8 +1,8 @@
-"""A network that segments: normalisation, features, MS-D and a linear head over all of it.
+"""A network that segments: normalisation, features, a convex part on them, and MS-D.
 
-The head is linear in the inputs, in the maps, and, where there are features, in each input bent at
-a few knots: then a fit of the head alone already finds bands of intensity, which a linear model
-cannot, and stays convex.
+The logits are the sum of two parts. The convex part sees the features of single pixels and is
+fitted in a moment; MS-D sees what that makes of one class all around, beside the image, and
+corrects it. Where there are no features, MS-D is alone and sees the image.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from torch import Tensor, nn
 
 from brushfire.errors import ModelError
 from brushfire.geometry import Box, Grid
+from brushfire.networks.convex_head import ConvexHead
 from brushfire.networks.features import FeatureBank
 from brushfire.networks.msd import MixedScaleDense
 from brushfire.networks.pieces import LEAST, best_cut
+from brushfire.networks.pretrained import take_over_pretrained
+from brushfire.networks.refining import INPUTS, class_inputs, guide_of, held, margins
 from brushfire.networks.snapshot import ModelSnapshot, describe
 
 if TYPE_CHECKING:
@@ -29,12 +32,13 @@ if TYPE_CHECKING:
     from brushfire.networks.kernels import FlatLayout
     from brushfire.networks.settings import NetworkSettings
 
-KNOTS = (-0.7, 0.0, 0.7)  # where responses bend until a fit has seen the data
+Core = tuple[slice, slice]
+
 BUDGET_BYTES = 512 * 2**20
 """Memory that a prediction may take where nobody says how much there is."""
 
 # Of kernels, and what torch keeps.
-_SCRATCH_BYTES = {"cpu": 40 * 2**20, "cuda": 512 * 2**20}
+_SCRATCH_BYTES = {"cpu": 64 * 2**20, "cuda": 512 * 2**20}
 _OTHER_SCRATCH_BYTES = 128 * 2**20
 
 
@@ -61,7 +65,6 @@ class SegmentationModel(nn.Module):
     intensity_mean: Tensor
     intensity_std: Tensor
     prior_shift: Tensor
-    knots: Tensor
     input_mean: Tensor
     input_std: Tensor
 
@@ -86,29 +89,36 @@ class SegmentationModel(nn.Module):
         self.inputs = inputs
         self.register_buffer("intensity_mean", torch.tensor(mean or [0.0] * channels))
         self.register_buffer("intensity_std", torch.tensor(std or [1.0] * channels))
-        self.register_buffer("input_mean", torch.zeros(inputs))
-        self.register_buffer("input_std", torch.ones(inputs))
-        outputs = len(self.classes)
+        count = len(self.classes)
+        self.convex = ConvexHead(inputs, count) if settings.features else None
+        seen, outputs = (INPUTS, 1) if settings.features else (inputs, count)
+        self.register_buffer("input_mean", torch.zeros(seen))
+        self.register_buffer("input_std", torch.ones(seen))
         self.layers = MixedScaleDense(
-            inputs,
+            seen,
             settings.depth,
             settings.width,
             settings.dilations,
             outputs,
             border=settings.border,
         )
-        knots = KNOTS if settings.features else ()
-        self.register_buffer("knots", torch.tensor(knots)[:, None].expand(-1, inputs).clone())
-        terms = self.layers.maps + len(knots) * inputs
-        self.head_weight = nn.Parameter(torch.zeros(outputs, terms))
+        self.head_weight = nn.Parameter(torch.zeros(outputs, self.layers.maps))
         self.head_bias = nn.Parameter(torch.zeros(outputs))
-        self.register_buffer("prior_shift", torch.zeros(outputs))
+        self.register_buffer("prior_shift", torch.zeros(count))
         self.halo = self.safe_halo
+
+    def start(self) -> None:
+        """Take over weights that were learned before any stroke, if there are some of this shape.
+
+        Otherwise the layers are random, and change nothing until they are trained.
+        """
+        if self.convex is not None:
+            take_over_pretrained(self)
 
     @property
     def safe_halo(self) -> int:
         """Pixels beyond which nothing can reach a tile's core, whatever the weights."""
-        return self.settings.reach + (0 if self.bank is None else self.bank.radius)
+        return self.settings.reach + (0 if self.bank is None else 2 * self.bank.radius)
 
     @property
     def context(self) -> int:
@@ -147,16 +157,31 @@ class SegmentationModel(nn.Module):
             (self.bank(slabs[:, :, context]), slabs[:, :, neighbours].flatten(1, 2)), 1
         )
 
-    def standardise(self, raw: Tensor) -> Tensor:
-        """Return the inputs of the layers with about mean 0 and standard deviation 1."""
-        return (raw - self.input_mean[:, None, None]).div_(self.input_std[:, None, None])
+    def logits(self, normalised: Tensor, core: Core | None = None) -> Tensor:
+        """Return logits of normalised intensities, in the proportions of the strokes.
 
-    def bent(self, inputs: Tensor) -> list[Tensor]:
-        """Return standardised inputs, first axis the input, held at each knot where below it."""
-        return [_held(inputs, knot) for knot in self.knots]
+        Parameters
+        ----------
+        normalised : Tensor
+            (images, channels * slices, height, width).
+        core : tuple of slice, optional
+            The rows and columns that are wanted, by default all.
+        """
+        return self.logits_of(self.raw_inputs(normalised), core)
 
-    def terms_at(self, normalised: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return all that the head is linear in, at some pixels, (pixels, terms); no gradients.
+    def logits_of(self, raw: Tensor, core: Core | None = None) -> Tensor:
+        """Return logits of what `raw_inputs` returned; see `logits`."""
+        rows, columns = core or (slice(None), slice(None))
+        if self.convex is None:
+            return self._layers_on(raw)[:, :, rows, columns]
+        if not self._corrects:
+            fitted: Tensor = self.convex(raw[:, :, rows, columns])
+            return fitted
+        fitted = self.convex(raw)
+        return (fitted + self.correction(raw, fitted))[:, :, rows, columns]
+
+    def logits_at(self, normalised: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return logits of some pixels of one image, (pixels, classes).
 
         Parameters
         ----------
@@ -165,42 +190,64 @@ class SegmentationModel(nn.Module):
         rows, columns : Tensor
             Of the pixels, int64.
         """
-        inputs = self.standardise(self.raw_inputs(normalised))
-        with self.layers.lent_maps(inputs) as (buffer, layout):
-            maps = layout.images_of(buffer)[:, 0][:, rows, columns]
-        return torch.cat([maps, *self.bent(maps[: self.inputs])]).t()
+        raw = self.raw_inputs(normalised)
+        if self.convex is None or self._corrects:
+            return self.logits_of(raw)[0][:, rows, columns].t()
+        fitted: Tensor = self.convex(raw[:, :, rows, columns])[0]
+        return fitted.t()
 
-    def logits(self, normalised: Tensor) -> Tensor:
-        """Return logits from normalised intensities, in the proportions of the strokes."""
-        return self.logits_of(self.standardise(self.raw_inputs(normalised)))
+    @property
+    def _corrects(self) -> bool:
+        """Whether the layers change anything: not before something was learned."""
+        return torch.is_grad_enabled() or bool(self.head_weight.any())
 
-    def logits_of(self, inputs: Tensor) -> Tensor:
-        """Return logits from standardised inputs."""
+    def correction(self, raw: Tensor, fitted: Tensor) -> Tensor:
+        """Return what the layers add to the logits of the convex part.
+
+        Parameters
+        ----------
+        raw : Tensor
+            What `raw_inputs` returned.
+        fitted : Tensor
+            Logits of the convex part, (images, classes, height, width).
+        """
+        assert self.bank is not None
+        guide = guide_of(raw, self.channels, self.bank.per_channel)
+        margin = margins(fitted)
+        if torch.is_grad_enabled():
+            return self._layers_on(class_inputs(self.bank, margin, guide)).view(fitted.shape)
+        # One class at a time in memory.
+        each = [
+            self._layers_on(class_inputs(self.bank, margin[:, index, None], guide))
+            for index in range(fitted.shape[1])
+        ]
+        return torch.cat(each, 1)
+
+    def _layers_on(self, inputs: Tensor) -> Tensor:
+        """Return what layers and head make of inputs, (images, outputs, height, width)."""
+        inputs = (inputs - self.input_mean[:, None, None]).div_(self.input_std[:, None, None])
+        if self.convex is not None:
+            inputs = held(inputs)
         if torch.is_grad_enabled():
             return self._head(*self.layers.flat_maps(inputs))
         with self.layers.lent_maps(inputs) as (buffer, layout):
             return self._head(buffer, layout)
 
     def _head(self, buffer: Tensor, layout: FlatLayout) -> Tensor:
-        """Return the linear part of everything, (images, classes, height, width)."""
-        sizes = [self.layers.maps] + [self.inputs] * len(self.knots)
-        weights = torch.split(self.head_weight, sizes, 1)
-        flat = torch.addmm(self.head_bias[:, None], weights[0], buffer)
-        # The inputs are not learnt: nothing flows back through them.
-        inputs = buffer[: self.inputs].detach()
-        for weight, knot in zip(weights[1:], self.knots, strict=True):
-            flat = torch.addmm(flat, weight, _held(inputs, knot))  # one at a time in memory
+        flat = torch.addmm(self.head_bias[:, None], self.head_weight, buffer)
         return layout.images_of(flat).transpose(0, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, core: Core | None = None) -> Tensor:
         """Return logits (images, classes, height, width), shifted to the volume's proportions.
 
         Parameters
         ----------
         x : Tensor
             Intensities, float32, (images, channels * slices, height, width).
+        core : tuple of slice, optional
+            The rows and columns that are wanted, by default all.
         """
-        return self.logits(self.normalise(x)) + self.prior_shift[:, None, None]
+        return self.logits(self.normalise(x), core) + self.prior_shift[:, None, None]
 
     def probabilities(
         self,
@@ -256,8 +303,8 @@ class SegmentationModel(nn.Module):
             source = part.grow((0, self.halo, self.halo)).clip(whole.shape)
             z = part.start[0]
             slab = block[:, z : z + self.settings.slices, *source.slices[1:]]
-            predicted = self._predict(slab)[:, None]
-            result[:, *target.slices] = predicted[:, :, *part.slices_in(source)[1:]]
+            inner = part.slices_in(source)
+            result[:, *target.slices] = self._predict(slab, (inner[1], inner[2]))[:, None]
         return result
 
     def _cell(self, size: tuple[int, int], block: tuple[int, int], budget: int) -> tuple[int, int]:
@@ -279,25 +326,30 @@ class SegmentationModel(nn.Module):
 
     def bytes_of(self, height: int, width: int) -> int:
         """Return about how many bytes it takes to predict a part of a slice, its halo included."""
-        # The maps, the head's sums, and the inputs twice: as they were beside as they are.
-        values = self.layers.maps + 2 * len(self.classes) + 2 * self.inputs
-        values += 2 * self.channels * self.settings.slices
+        # The maps, the sums, and the inputs of the layers twice: as they were and as they are.
+        values = self.layers.maps + 4 * len(self.classes) + 2 * self.layers.channels
+        values += self.inputs + 2 * self.channels * self.settings.slices
         scratch = _SCRATCH_BYTES.get(self.device.type, _OTHER_SCRATCH_BYTES)
         return scratch + 4 * values * self.layers.layout(1, height, width).total
 
-    def _predict(self, slab: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return probabilities (classes, y, x) of one slab (channels, slices, y, x)."""
+    def _predict(self, slab: np.ndarray[Any, Any], core: Core) -> np.ndarray[Any, Any]:
+        """Return probabilities (classes, y, x) of the core of a slab (channels, slices, y, x)."""
         values = np.ascontiguousarray(slab, np.float32)
         with torch.no_grad():
             x = torch.from_numpy(values).to(self.device).flatten(0, 1)[None]
-            result: np.ndarray[Any, Any] = self(x)[0].softmax(0).cpu().numpy()
+            result: np.ndarray[Any, Any] = self(x, core)[0].softmax(0).cpu().numpy()
         return result
 
     def with_classes(self, classes: Sequence[int]) -> SegmentationModel:
         """Return a copy with these outputs; known classes keep theirs, new ones start at zero."""
         other = SegmentationModel(self.settings, self.channels, classes).to(self.device)
         state = {name: value.clone() for name, value in self.state_dict().items()}
-        for name in ("head_weight", "head_bias", "prior_shift"):
+        by_class = ["prior_shift"]
+        if self.convex is None:
+            by_class += ["head_weight", "head_bias"]
+        else:
+            by_class += ["convex.weight", "convex.bias"]
+        for name in by_class:
             rows = other.state_dict()[name].clone()
             for row, value in enumerate(other.classes):
                 if value in self.classes:
@@ -339,6 +391,7 @@ class SegmentationModel(nn.Module):
         """
         try:
             state = load_tensors(snapshot.weights)
+            state.pop("knots", None)  # empty in models without features of the first versions
             model = cls(snapshot.settings, snapshot.channels, snapshot.classes)
             model.load_state_dict(state)
         except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
@@ -354,8 +407,8 @@ class SegmentationModel(nn.Module):
                 got=f"NaN or infinity in {wrong[0]}",
                 do="Choose an older revision, or reset learning.",
             )
-        for name in ("intensity_std", "input_std"):
-            if not bool((state[name] > 0).all()):
+        for name in ("intensity_std", "input_std", "convex.std"):
+            if name in state and not bool((state[name] > 0).all()):
                 raise ModelError(
                     "A model's standard deviations are above zero.",
                     got=f"{float(state[name].min())} in {name}",
@@ -363,8 +416,3 @@ class SegmentationModel(nn.Module):
                 )
         model.halo = snapshot.halo
         return model.to(device).eval()
-
-
-def _held(inputs: Tensor, knot: Tensor) -> Tensor:
-    """Return inputs, first axis the input, held at the knot where they are below it."""
-    return torch.maximum(inputs, knot.view(-1, *[1] * (inputs.ndim - 1)))

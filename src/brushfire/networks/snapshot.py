@@ -10,7 +10,8 @@ from brushfire.errors import ModelError, SettingsError
 from brushfire.networks.settings import NetworkSettings
 
 FORMAT = "brushfire-model"
-VERSION = 1
+VERSION = 2
+_CONVEX_SINCE = 2  # before it, models with features had another convex part
 _KEY = "brushfire"
 _LENGTH_BYTES = 8
 _NEXT = "Choose a model file that Brushfire wrote, or an older revision."
@@ -116,6 +117,12 @@ def _read_about(weights: bytes) -> dict[str, Any]:
             f"This version reads models up to format version {VERSION}.",
             got=version,
             do="Update Brushfire.",
+        )
+    if version < _CONVEX_SINCE and about.get("settings", {}).get("features", True):
+        raise ModelError(
+            f"Models with features are read from format version {_CONVEX_SINCE} on.",
+            got=version,
+            do="Learn again: the strokes are kept, and the first answer takes seconds.",
         )
     return dict(about)
 

@@ -1,0 +1,46 @@
+"""Weights that were learned on textures and shapes made by code, shipped with the package.
+
+`tools/pretrain.py` makes them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load
+
+if TYPE_CHECKING:
+    from brushfire.networks.model import SegmentationModel
+
+FILE = "shapes.safetensors"
+
+
+@cache
+def _weights() -> dict[str, torch.Tensor]:
+    return load(files(__package__).joinpath(FILE).read_bytes())
+
+
+def take_over_pretrained(model: SegmentationModel) -> bool:
+    """Give a model the shipped weights; return whether its layers are of their shape.
+
+    How its inputs are standardised is taken over in any case.
+    """
+    shipped = _weights()
+    model.input_mean.copy_(shipped["input_mean"])
+    model.input_std.copy_(shipped["input_std"])
+    own = dict(model.named_parameters())
+    dilations = tuple(int(value) for value in shipped["dilations"])
+    names = [name for name in shipped if name in own]
+    fits = (
+        model.layers.dilations == dilations
+        and set(names) == set(own)
+        and all(own[name].shape == shipped[name].shape for name in names)
+    )
+    if fits:
+        with torch.no_grad():
+            for name in names:
+                own[name].copy_(shipped[name])
+    return fits
