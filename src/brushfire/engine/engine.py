@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Turn = Literal["learning", "region", "streaming", "places"]
 
-SHARES: dict[Work, float] = {"learning": 3, "visible": 3, "region": 1, "beyond": 1, "places": 0.5}
+SHARES: dict[Work, float] = {"learning": 3, "visible": 3, "region": 1, "beyond": 1, "places": 0.75}
 """How the time is divided between kinds of work that all have something to do."""
 
 VISIBLE_AHEAD = 1.0

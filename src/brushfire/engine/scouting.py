@@ -23,7 +23,7 @@ SEARCH_SECONDS = 5.0
 REST_SECONDS = 1.5
 """Nor does it begin while somebody paints, that is so long after new strokes."""
 
-_EARLIER = 2  # models before the shown one that a search asks too
+_EARLIER = 15  # models before the shown one among which two are chosen to be asked, too
 
 Question = tuple[int, int]  # revisions of the shown model and of the strokes
 
@@ -137,7 +137,10 @@ class Scout:
         self._search = PlaceSearch(self._volume, models, self._strokes, seed=self._seed)
 
     def _committee(self) -> list[ModelSnapshot]:
-        """Return the shown model and those before it that learnt the same from the same."""
+        """Return the shown model and two before it that learnt from the same strokes.
+
+        The oldest such one and one half way: neighbours differ by a few seconds of learning only.
+        """
         first = self._shown[0]
 
         def alike(model: ModelSnapshot) -> bool:
@@ -146,7 +149,8 @@ class Scout:
             key = "annotations"
             return same and model.metrics.get(key) == first.metrics.get(key)
 
-        return [model for model in self._shown if alike(model)]
+        same = [model for model in self._shown if alike(model)]
+        return [same[at] for at in sorted({0, len(same) // 2, len(same) - 1})]
 
     def _question(self, strokes: AnnotationSnapshot) -> Question:
         return self._shown[0].revision, strokes.revision

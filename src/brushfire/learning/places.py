@@ -38,7 +38,7 @@ PLACES = 5
 
 _MARGIN = 24  # pixels around a window that are computed too, so that its edges see their like
 _LEAST_SHARE = 0.5  # of a cell's samples that count, else the cell does not
-_LEADERS = 12  # windows that earlier models look at too
+_LEADERS = 8  # windows that earlier models look at too
 _LEAST_SCORE = 0.05
 
 

@@ -113,6 +113,8 @@ class Suggestions:
 def read_picture(volume: Volume, place: Place, size: int = PICTURE) -> Picture:
     """Return a place and what lies around it as greys, (size, size), as the volume is displayed.
 
+    What is outside the volume is black.
+
     Parameters
     ----------
     volume : Volume
@@ -134,15 +136,15 @@ def read_picture(volume: Volume, place: Place, size: int = PICTURE) -> Picture:
     sides, start, stop = [], [z], [z + 1]
     for middle, factor, length in zip((place.y, place.x), factors[1:], shape[1:], strict=True):
         at = (middle + span * ((np.arange(size) + 0.5) / size - 0.5)) / factor - 0.5
-        at = np.clip(at, 0, length - 1)
-        start.append(int(at[0]))
-        stop.append(min(int(at[-1]) + 2, length))
+        start.append(min(max(int(at[0]), 0), length - 1))
+        stop.append(min(max(int(at[-1]) + 2, 1), length))
         sides.append(at - start[-1])
     block = volume.read(Box(triple(start), triple(stop)), level=level)[:, 0].astype(np.float32)
     grid = np.stack(np.meshgrid(*sides, indexing="ij"))
     limits = volume.statistics()
     greys = [
-        (map_coordinates(_whole(plane, low), grid, order=1) - low) / (high - low)
+        (map_coordinates(_whole(plane, low), grid, order=1, mode="constant", cval=low) - low)
+        / (high - low)
         for plane, low, high in zip(block, limits.low, limits.high, strict=True)
     ]
     shown: Picture = np.rint(255 * np.clip(np.mean(greys, axis=0), 0, 1)).astype(np.uint8)
