@@ -21,8 +21,7 @@ SOON_MS = 40
 SETTLED_MS = 250
 
 SIDES_SEEN = (4, 10, 20)
-"""How many sides of a square fit on the canvas for it to be well seen: at least, at best, at most.
-"""
+"""Squares side by side on the canvas while one is well seen: at least, at best, at most."""
 
 
 class Viewport(QObject):
