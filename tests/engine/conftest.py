@@ -41,6 +41,7 @@ def make_engine(volume: Volume) -> Iterator[Callable[..., Engine]]:
             "tile": TILE,
             "network_bytes": 2**28,
             "device": "cpu",
+            "scout": False,
         }
         engine = Engine(source, **{**chosen, **settings})
         engine.start()

@@ -46,7 +46,7 @@ def session_of(
     from brushfire.session import Session
 
     folder = project_of(place, axes, time)
-    session = Session(folder, device=device, memory_budget_bytes=budget)
+    session = Session(folder, device=device, memory_budget_bytes=budget, suggest=False)
     told = session.events.notified.connect(_on_notice)
     try:
         _open(session, folder, axes, time)

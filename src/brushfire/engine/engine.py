@@ -17,6 +17,7 @@ from brushfire.engine.device import (
 )
 from brushfire.engine.mailbox import Inbox, Outbox
 from brushfire.engine.regions import Regions
+from brushfire.engine.scouting import Scout
 from brushfire.engine.streaming import Streamer
 from brushfire.engine.turns import Turns, Work
 from brushfire.errors import ModelError, SettingsError
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.volumes import Volume
 
-Turn = Literal["learning", "region", "streaming"]
+Turn = Literal["learning", "region", "streaming", "places"]
 
-SHARES: dict[Work, float] = {"learning": 3, "visible": 3, "region": 1, "beyond": 1}
+SHARES: dict[Work, float] = {"learning": 3, "visible": 3, "region": 1, "beyond": 1, "places": 0.75}
 """How the time is divided between kinds of work that all have something to do."""
 
 VISIBLE_AHEAD = 1.0
@@ -65,6 +66,8 @@ class Engine:
         Of weights and patches.
     revision : int
         Newest model revision in use; new models count up from it, so that none is overwritten.
+    scout : bool
+        Whether to look for places where another stroke would teach most.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Engine:
         device: str | None = None,
         seed: int = 0,
         revision: int = 0,
+        scout: bool = True,
     ) -> None:
         self.device = choose_device(device)
         self._volume = volume
@@ -91,6 +95,7 @@ class Engine:
         self._coach = Coach(self._make_learner, network, emit)
         self._streamer = Streamer(volume, Grid(volume.shape, (1, tile, tile)), emit)
         self._regions = Regions(volume, self.device, emit)
+        self._scout = Scout(volume, emit, seed=seed, wanted=scout)
         self._turns = Turns({kind: share / max(SHARES.values()) for kind, share in SHARES.items()})
         self._shown: ModelSnapshot | None = None
         self._newest_revision = revision
@@ -132,7 +137,7 @@ class Engine:
             self._limit(self._network_bytes)
             self._emit(m.DeviceChosen(self.device))
             while not self._inbox.urgent:
-                for command in self._inbox.take(wait=0 if self._able() else None):
+                for command in self._inbox.take(wait=0 if self._able() else self._scout.due_in()):
                     self._obey(command)
                 if not self._inbox.urgent:
                     self._work()
@@ -140,6 +145,7 @@ class Engine:
             failure = error
         self._coach.stop("cancelled")
         self._regions.end_all("failed" if failure else "cancelled", failure)
+        self._scout.end("cancelled")
         self._emit(m.TurnEnded("engine", "failed" if failure else "finished", failure))
 
     def _able(self) -> list[Work]:
@@ -153,6 +159,8 @@ class Engine:
             able.append("region")
         elif not self._streamer.wants_visible and self._streamer.wants_beyond:
             able.append("beyond")
+        if not self._regions.busy and self._scout.due_in() == 0:
+            able.append("places")
         return able
 
     def _work(self) -> None:
@@ -170,6 +178,8 @@ class Engine:
                 self._guard("region", lambda: self._regions.work(self._tile_bytes))
             case "beyond":
                 self._guard("streaming", lambda: self._streamer.predict_beyond(self._tile_bytes))
+            case "places":
+                self._guard("places", lambda: self._scout.work(self._tile_bytes))
         self._turns.charge(kind, time.monotonic() - began)
 
     def _learn(self) -> None:
@@ -196,6 +206,7 @@ class Engine:
         match command:
             case m.SetAnnotations(snapshot):
                 self._coach.set_annotations(snapshot)
+                self._scout.set_annotations(snapshot)
             case m.Train():
                 self._coach.train()
             case m.Pause():
@@ -240,6 +251,7 @@ class Engine:
         # Noted first, so that running out of memory here shows it on another device instead.
         self._shown = snapshot
         self._streamer.set_model(snapshot, self.device)
+        self._scout.set_model(snapshot, self.device)
         if snapshot is not None:
             self._newest_revision = max(self._newest_revision, snapshot.revision)
             self._coach.shown(snapshot)
@@ -278,6 +290,8 @@ class Engine:
             self._coach.stop("failed", error)
         elif turn == "region":
             self._regions.fail(error)
+        elif turn == "places":
+            self._scout.fail(error)
         else:
             self._streamer.give_up()
             self._emit(m.TurnEnded("streaming", "failed", error))
@@ -286,6 +300,8 @@ class Engine:
         """Make room after running out of memory; False where nothing more can be done."""
         free_memory()
         forget_buffer()
+        if turn == "places":
+            return False  # what can be done without is no reason to leave a device
         if turn == "learning" and self._coach.shrink():
             self._emit(
                 m.Told("warning", "Memory ran out. Learning goes on with half the work in a step.")

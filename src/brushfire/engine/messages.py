@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.geometry import Box, Triple
+    from brushfire.learning.places import Place
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -185,6 +186,18 @@ class TilePredicted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PlacesFound(Event):
+    """Where another stroke would teach most, the best place first: the end of a search.
+
+    ``revision`` is that of the model it asked, ``annotations`` that of the strokes.
+    """
+
+    places: tuple[Place, ...]
+    revision: int
+    annotations: int
+
+
+@dataclass(frozen=True, slots=True)
 class RegionProgress(Event):
     """How far a region run is."""
 
@@ -198,10 +211,10 @@ class TurnEnded(Event):
     """The one terminal event of a turn.
 
     A turn is a learning run (from `Train` to `Stop`), a region run, the streaming of tiles that
-    met an error, or the engine itself.
+    met an error, a search for places that found none (see `PlacesFound`), or the engine itself.
     """
 
-    turn: Literal["learning", "region", "streaming", "engine"]
+    turn: Literal["learning", "region", "streaming", "places", "engine"]
     outcome: Outcome
     error: Exception | None = None
     job: int | None = None

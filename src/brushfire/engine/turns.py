@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-Work = Literal["visible", "learning", "region", "beyond"]
+Work = Literal["visible", "learning", "region", "beyond", "places"]
 
 
 class Turns:

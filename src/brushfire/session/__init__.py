@@ -1,6 +1,7 @@
 """What the interface and scripts talk to, and all they talk to: one open volume and its work."""
 
+from brushfire.session.places import SURROUNDINGS
 from brushfire.session.session import Session
 from brushfire.session.states import JobState, LearningState, Notice, TileUpdate
 
-__all__ = ["JobState", "LearningState", "Notice", "Session", "TileUpdate"]
+__all__ = ["SURROUNDINGS", "JobState", "LearningState", "Notice", "Session", "TileUpdate"]

@@ -36,6 +36,7 @@ from brushfire.session.opening import (
     resolve_opening,
     suggest_network,
 )
+from brushfire.session.places import PICTURE, Suggestions, read_picture
 from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
 from brushfire.session.status import status_sentence
 from brushfire.volumes import Volume, build_pyramid, open_volume
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from brushfire.annotations import LabelClass, LabelStore
     from brushfire.geometry import Scale
+    from brushfire.learning.places import Place
     from brushfire.project import Project
     from brushfire.session.opening import Opening
 
@@ -78,6 +80,8 @@ class Session:
         memory only.
     seed : int
         Of weights and patches.
+    suggest : bool
+        Whether to look for places where another stroke would teach most, see `places`.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Session:
         *,
         autosave: bool = True,
         seed: int = 0,
+        suggest: bool = True,
     ) -> None:
         self.events = SessionEvents()
         self.volume: Volume | None = None
@@ -102,6 +107,7 @@ class Session:
         self._autosave = autosave
         self._wanted_folder = Path(project_folder) if project_folder else None
         self._seed = seed
+        self._suggest = suggest
         self._wanted_budget = memory_budget_bytes
         self._budget = default_budget() if memory_budget_bytes is None else memory_budget_bytes
         shares(self._budget)
@@ -112,6 +118,7 @@ class Session:
         self._record = LearningRecord(self._device)
         self._board = JobBoard(lambda job: self._later(self.events.job_changed, job), self._error)
         self._keeper = Keeper(None)
+        self._suggestions = Suggestions()
         # What happened in the background is taken in as a whole before it is told, so that a
         # listener that raises leaves nothing half done.
         self._news: deque[Callable[[], None]] = deque()
@@ -151,6 +158,11 @@ class Session:
     def learning(self) -> LearningState:
         """What learning does and how well."""
         return self._record.state
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where another stroke would teach most, the best place first; at most five."""
+        return self._suggestions.places
 
     @property
     def jobs(self) -> tuple[JobState, ...]:
@@ -409,6 +421,22 @@ class Session:
         """Show the model that was shown before this one."""
         self._send(m.UndoModel())
 
+    def picture_of(self, place: Place) -> NDArray[np.uint8] | None:
+        """Return a small picture of one of `places`, read already; None where it cannot be."""
+        return self._suggestions.picture(place)
+
+    def read_thumbnail(self, place: Place, size: int = PICTURE) -> NDArray[np.uint8]:
+        """Read a picture of a place, (size, size) greys; any thread may call it.
+
+        It waits for the disk: in a window take `picture_of`.
+
+        Raises
+        ------
+        VolumeError
+            If no volume is open, or it cannot be read.
+        """
+        return read_picture(self._need_volume(), place, size)
+
     # -- prediction and export ---------------------------------------------------------------
 
     def set_view(self, box: Box) -> None:
@@ -499,6 +527,7 @@ class Session:
                 self._later(self.events.volume_changed)
         self._look_at_learning()
         self._look_at_strokes()
+        self._look_at_places()
         self._look_at_disk()
         self._tell_news()
         self._tell_status()
@@ -583,6 +612,7 @@ class Session:
         self.events.annotations_changed.emit(self.labels.revision if self.labels else 0)
         self.events.learning_changed.emit(self.learning)
         self.events.predictions_reset.emit()
+        self.events.places_changed.emit(self.places)
         self._tell_status()
 
     def _end_work(self) -> None:
@@ -597,6 +627,7 @@ class Session:
             if self.labels is not None:
                 endings.callback(self.labels.close)
             endings.callback(self._board.close)
+            endings.callback(self._suggestions.close)
             endings.callback(self._end_engine)
 
     # -- inside: the engine ------------------------------------------------------------------
@@ -611,6 +642,7 @@ class Session:
             network_bytes=shares(settings.memory_budget_bytes).network,
             device=self._device,
             seed=self._seed,
+            scout=self._suggest,
             revision=max([*(project.models() if project else ()), self._record.newest]),
         )
 
@@ -652,7 +684,15 @@ class Session:
         if self.labels.revision != self._told_revision:
             self._told_revision = self.labels.revision
             self._later(self.events.annotations_changed, self._told_revision)
+            if self._suggestions.leave_painted(self.labels):
+                self._later(self.events.places_changed, self.places)
         self._line.follow_strokes()
+
+    def _look_at_places(self) -> None:
+        if self._suggestions.fetch():
+            if self.labels is not None:
+                self._suggestions.leave_painted(self.labels)
+            self._later(self.events.places_changed, self.places)
 
     def _take(self, event: m.Event, tiles: list[TileUpdate]) -> None:
         match event:
@@ -661,6 +701,8 @@ class Session:
                     tiles.append(TileUpdate(tile.box, tile.revision))
             case m.ModelShown(snapshot=snapshot):
                 self._record.take(event)
+                if self._suggestions.go_back(snapshot.revision):
+                    self._later(self.events.places_changed, self.places)
                 self._show(snapshot.revision)
                 self._save()
                 self._keeper.note("model shown", revision=snapshot.revision, **snapshot.metrics)
@@ -668,12 +710,20 @@ class Session:
                 self._record.take(event)
                 if self.predictions is not None:
                     self.predictions.clear()
+                if self._suggestions.clear():
+                    self._later(self.events.places_changed, self.places)
                 self._show(0)
                 self._save()
             case m.RegionProgress(job, done, total):
                 self._board.progress(job, done, total)
             case m.TurnEnded(turn="region", job=int(job)):
                 self._region_ended(job, event)
+            case m.PlacesFound():
+                if self.volume is not None:
+                    self._suggestions.take(self.volume, event)
+            case m.TurnEnded(turn="places", error=error):
+                if error is not None and self._suggestions.is_news(error):
+                    self._error(error)
             case m.TurnEnded(turn="engine", outcome="failed", error=error):
                 self._record.take(event)
                 self._board.engine_ended()

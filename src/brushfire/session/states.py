@@ -115,6 +115,7 @@ class SessionEvents(SignalGroup):
     model_changed = Signal(object)
     tiles_changed = Signal(tuple)
     predictions_reset = Signal()
+    places_changed = Signal(tuple)
     job_changed = Signal(object)
     status_changed = Signal(str)
     notified = Signal(object)

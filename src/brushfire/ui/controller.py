@@ -20,7 +20,7 @@ from brushfire.ui.dispatch import ClosingWatch, Dispatcher
 from brushfire.ui.guards import Guards
 from brushfire.ui.layers import SessionLayers, load_layers, role_of
 from brushfire.ui.textures import main_window, whole_viewer
-from brushfire.ui.viewport import Viewport
+from brushfire.ui.viewport import Viewport, show_square
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
+    from brushfire.learning.places import Place
     from brushfire.session import Notice
 
 OBJECT_NAME = "brushfire-controller"
@@ -257,6 +258,12 @@ class Controller(QObject):
             axis = self.viewer.dims.ndim - 3
             world = layer.data_to_world((z, 0, 0))[0]
             self.viewer.dims.set_point(axis, float(world))
+
+    def go_to_place(self, place: Place) -> None:
+        """Show a place in the middle of the canvas, whatever way the volume is sliced."""
+        layer = self.layers.reference()
+        if layer is not None:
+            show_square(self.viewer, layer, (place.z, place.y, place.x), place.side)
 
     def toggle_prediction(self) -> None:
         """Show or hide the prediction."""

@@ -11,10 +11,11 @@ from brushfire.ui.connections import Connections
 from brushfire.ui.controller import Controller
 from brushfire.ui.panels.learn import RUNNING, LearnPanel
 from brushfire.ui.panels.paint import PaintPanel
+from brushfire.ui.panels.places import PlacesPanel
 from brushfire.ui.panels.result import ResultPanel
 from brushfire.ui.panels.volume import VolumePanel
 from brushfire.ui.style import palette_of, style_sheet
-from brushfire.ui.widgets import NoticeBar, Step, column, label, set_role
+from brushfire.ui.widgets import NoticeBar, Step, boxed, column, label, set_role
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -50,6 +51,7 @@ class BrushfireDock(QWidget):
         make = (self.controller, self._connections)
         self.volume, self.paint = VolumePanel(*make), PaintPanel(*make)
         self.learn, self.result = LearnPanel(*make), ResultPanel(*make)
+        self.places = PlacesPanel(*make)
         self.steps = {
             "volume": Step(1, "Volume"), "paint": Step(2, "Paint"),
             "learn": Step(3, "Learn"), "result": Step(4, "Result"),
@@ -80,7 +82,7 @@ class BrushfireDock(QWidget):
         inner = QWidget()
         stack = column(inner, margins=(4, 4, 4, 4), spacing=6)
         for name, step in self.steps.items():
-            step.set_body(self.panels[name])
+            step.set_body(self._painting() if name == "paint" else self.panels[name])
             stack.addWidget(step)
         stack.addStretch(1)
         self.scroll = QScrollArea()
@@ -94,6 +96,13 @@ class BrushfireDock(QWidget):
         layout.addWidget(self.status)
         self.status.setContentsMargins(15, 2, 12, 6)  # in line with what is in the steps
         self.status.setAccessibleName("What Brushfire does now")
+
+    def _painting(self) -> QWidget:
+        """Return the panel for strokes, with where the next ones would teach most under it."""
+        together = column(spacing=0)
+        together.addWidget(self.paint)
+        together.addWidget(self.places)
+        return boxed(together)
 
     def _connect(self) -> None:
         connect, events = self._connections.connect, self.session.events
@@ -168,6 +177,7 @@ class BrushfireDock(QWidget):
         palette = palette_of(self.viewer)
         self.setStyleSheet(style_sheet(palette))
         self.learn.plot.set_palette(palette)
+        self.places.set_palette(palette)
 
     # ------------------------------------------------------------------ dropping
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:

@@ -9,15 +9,19 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from brushfire.geometry import Box, Triple, triple
 from brushfire.ui.connections import Connections
+from brushfire.ui.textures import canvas_widget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari.layers import Layer
     from napari.viewer import Viewer
 
 SOON_MS = 40
 SETTLED_MS = 250
+
+SIDES_SEEN = (4, 10, 20)
+"""Squares side by side on the canvas while one is well seen: at least, at best, at most."""
 
 
 class Viewport(QObject):
@@ -112,6 +116,39 @@ def visible_box(viewer: Viewer, layer: Layer) -> Box | None:
         return None
     box = Box(triple(start), triple(stop)).clip(shape)
     return box if box.size else None
+
+
+def show_square(viewer: Viewer, layer: Layer, voxel: Sequence[int], side: int) -> None:
+    """Bring a voxel into the middle of the canvas, so that a square around it is well seen.
+
+    The zoom stays as it is where that is so already. What is selected stays selected.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Left in 2D.
+    layer : Layer
+        Whose voxels count, at level 0.
+    voxel : sequence of int
+        z, y, x.
+    side : int
+        Of the square in pixels.
+    """
+    viewer.dims.ndisplay = 2
+    world = np.asarray(layer.data_to_world(tuple(voxel)), float)
+    extra = viewer.dims.ndim - 3
+    shown = [axis - extra for axis in viewer.dims.displayed]
+    for axis in set(range(3)) - set(shown):
+        viewer.dims.set_point(axis + extra, float(world[axis]))
+    if min(shown) < 0:
+        return  # slices of another layer's axes: there is no place on them
+    camera, canvas = viewer.scene.camera, canvas_widget(viewer)
+    camera.center = (0.0, *(float(world[axis]) for axis in shown))
+    pixel = max(float(layer.scale[axis]) for axis in shown)
+    room = min(canvas.width(), canvas.height())
+    low, wanted, high = (sides * side * pixel for sides in SIDES_SEEN)
+    if not low <= room / camera.zoom <= high:
+        camera.zoom = room / wanted
 
 
 def _level_zero(layer: Layer) -> tuple[Triple, tuple[float, ...]]:
