@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 COUNT_POWER = 0.5
 """Classes weigh by their count to the power of minus this."""
 
+USUAL_PENALTY = 1e-2
+"""How stiff a fit is without held-out strokes to choose by."""
+
 _PENALTIES = (1e-1, 1e-2, 1e-3)  # from stiff to free, each fit starts at the one before
 _NEAR_BEST = 1.15  # times the least loss: the stiffest such fit is taken, strokes are few
-_USUAL_PENALTY = 1e-2  # without held-out strokes to choose by
 _REFIT_PENALTY = 1e-2
 _VOXELS = 8000  # of a fit: more make it slower, hardly better
 _QUANTILES = (0.2, 0.5, 0.8)  # where the knots are put
@@ -57,7 +59,7 @@ def fit_first(
     target = index_table(model.classes)[classes]
     weights = _weights(target, len(model.classes))
     judge = _Judge(model, cache, held_sites)
-    penalties = _PENALTIES if judge.able else (_USUAL_PENALTY,)
+    penalties = _PENALTIES if judge.able else (USUAL_PENALTY,)
     values = _first_terms(model, inputs)
     start = values.new_zeros(len(model.classes), values.shape[1])
     fits = []
@@ -106,6 +108,31 @@ def refit(
     trained = fit_linear(values, target, weights, start, penalty=_REFIT_PENALTY)
     values[:, model.inputs : model.layers.maps] = 0
     return trained, fit_linear(values, target, weights, fitted, penalty=_REFIT_PENALTY)
+
+
+def feature_terms(
+    model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
+) -> tuple[Tensor, np.ndarray[Any, Any]]:
+    """Return what a fitted head is linear in, without computing the network's layers.
+
+    Returns
+    -------
+    values : Tensor
+        (voxels, terms): the inputs, and the inputs bent at each knot.
+    classes : ndarray
+        (voxels,), class values.
+    """
+    raw, classes = probe(model, cache, sites, picked(model.raw_inputs))
+    return _first_terms(model, (raw - model.input_mean) / model.input_std), classes
+
+
+def feature_head(model: SegmentationModel) -> Tensor | None:
+    """Return the weights of a head for `feature_terms`; None where it looks at maps as well."""
+    inputs, maps = model.inputs, model.layers.maps
+    if bool((model.head_weight[:, inputs:maps] != 0).any()):
+        return None
+    weight = model.head_weight.detach()
+    return torch.cat([weight[:, :inputs], weight[:, maps:]], 1)
 
 
 def _first_terms(model: SegmentationModel, inputs: Tensor) -> Tensor:

@@ -148,6 +148,28 @@ class Trainer:
             )
         return model
 
+    def fitted_model(self) -> SegmentationModel | None:
+        """Return a model with the fitted head, which leaves the layers out; None before a fit."""
+        if self._fitted is None:
+            return None
+        model = copy.deepcopy(self.average)
+        _set_head(model, self._fitted)
+        return model
+
+    def candidates(self, voxels: int) -> list[tuple[str, SegmentationModel]]:
+        """Return the models that may be shown, each with its kind: "trained", "fitted".
+
+        Parameters
+        ----------
+        voxels : int
+            As for `blended`.
+        """
+        fitted = self.fitted_model()
+        found = [] if fitted is None else [("fitted", fitted)]
+        if self.trained or fitted is None:
+            found.insert(0, ("trained", self.blended(voxels)))
+        return found
+
     @property
     def trained(self) -> bool:
         """Whether there is more than a first fit."""
