@@ -18,6 +18,7 @@ from brushfire.learning.fitting import COUNT_POWER, feature_terms
 from brushfire.learning.probe import CELL, MARGIN, find_sites
 from brushfire.learning.proportions import prior_shift
 from brushfire.learning.race import Entrant, Race, Strokes
+from brushfire.learning.reasons import kind_of
 from brushfire.learning.regions import StrokeRegions
 from brushfire.learning.reports import Evaluation, Proposal, StepReport, Verdict
 from brushfire.learning.sampler import PatchSampler, SlabCache, square_around
@@ -455,9 +456,8 @@ class Learner:
     def _load(self, snapshot: ModelSnapshot) -> Entrant:
         """Go on from a model; return it as it is shown."""
         model = SegmentationModel.from_snapshot(snapshot, self._device)
-        kind = str(snapshot.metrics.get("kind", "trained"))
         self._fitted = int(snapshot.metrics.get("annotations", 0))
-        shown = Entrant(kind, copy.deepcopy(model), self._fitted)
+        shown = Entrant(kind_of(snapshot), copy.deepcopy(model), self._fitted)
         # Models of before had all of the trained head.
         share = min(max(float(snapshot.metrics.get("trained_share", 1.0)), 1e-6), 1.0)
         self._trainer, self._fit = self._new_trainer(model, share=share), None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brushfire.learning.reports import Verdict
+
 if TYPE_CHECKING:
     from brushfire.learning.gate import Comparison, Decision
+    from brushfire.networks.snapshot import ModelSnapshot
 
-WENT_BACK = (
-    "You went back to this model. Another one is shown after new strokes, or when it is clearly"
-    " better."
-)
+WENT_BACK = "You went back. Another model comes after new strokes, or when it is clearly better."
+_RESTORED = "This model was saved with the project."
 
 _NAMES = {"fitted": "the quick fit", "trained": "the trained network"}
 
@@ -63,19 +64,34 @@ def knows_classes(kind: str) -> str:
 def follows_fit(kind: str) -> str:
     """Say that a fit is shown where no stroke can be held out."""
     return _sentence(
-        f"{name_of(kind)} follows your strokes. They are too few to hold some out and judge the"
-        " trained network by."
+        f"{name_of(kind)} follows your strokes. The network learns on; there are too few strokes"
+        " to judge it by."
     )
 
 
 def keeps_fit(kind: str) -> str:
     """Say that a model stays where no stroke can be held out."""
-    return f"Kept {name_of(kind)}: strokes are too few to hold some out and judge another one by."
+    return f"Kept: {name_of(kind)}. There are too few strokes to judge another model by."
 
 
 def newest(kind: str) -> str:
     """Say that there is no choice because nothing is to be held out."""
     return _sentence(f"{name_of(kind)}, the newest: nothing is held out to choose by.")
+
+
+def went_back(snapshot: ModelSnapshot) -> Verdict:
+    """Say that the user went back to a model."""
+    return Verdict(kind_of(snapshot), True, WENT_BACK)
+
+
+def restored(snapshot: ModelSnapshot) -> Verdict:
+    """Say why a stored model is shown: as was said when it was made, if that is known."""
+    return Verdict(kind_of(snapshot), True, str(snapshot.metrics.get("reason", _RESTORED)))
+
+
+def kind_of(snapshot: ModelSnapshot) -> str:
+    """Return "fitted" or "trained"; models of before are trained."""
+    return str(snapshot.metrics.get("kind", "trained"))
 
 
 def _two(new: float, old: float) -> tuple[str, str]:

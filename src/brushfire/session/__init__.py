@@ -1,6 +1,6 @@
 """What the interface and scripts talk to, and all they talk to: one open volume and its work."""
 
 from brushfire.session.session import Session
-from brushfire.session.states import JobState, LearningState, Notice, TileUpdate
+from brushfire.session.states import JobState, LearningState, Notice, ScorePoint, TileUpdate
 
-__all__ = ["JobState", "LearningState", "Notice", "Session", "TileUpdate"]
+__all__ = ["JobState", "LearningState", "Notice", "ScorePoint", "Session", "TileUpdate"]
