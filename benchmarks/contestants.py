@@ -78,7 +78,7 @@ class Ours(Contestant):
         depth, height, width = case.volume.shape
         size = case.volume.voxel_size
         network = suggest_settings(case.volume.shape, size[0] / size[1], cores=2, gpu=False)
-        learning = LearningSettings(**{part: _OFF[part] for part in without})
+        learning = LearningSettings(**{key: value for part in without for key, value in _OFF[part].items()})
         case.volume.statistics()
 
         def learner() -> Learner:

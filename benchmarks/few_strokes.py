@@ -75,7 +75,9 @@ def main() -> None:
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     options.add_argument("--seconds", type=float, default=MARKS[-1])
     options.add_argument("--first", type=int, default=FIRST, help="strokes of each class at first")
-    options.add_argument("--tuning", action="store_true", help="play on what settings are chosen on")
+    options.add_argument(
+        "--tuning", action="store_true", help="play on what settings are chosen on"
+    )
     options.add_argument("--results", type=Path, help="a file of lines to add to")
     options.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     options.add_argument("--processor-time", action="store_true", help="count one thread's time")

@@ -181,8 +181,64 @@ def test_undo_shows_the_earlier_model_again(make_engine, strokes):
     engine.send(m.UndoModel())
     back = collect(engine, has(m.ModelShown))[-1]
     assert back.snapshot == first
+    assert "You went back" in back.verdict.reason
+    assert back.verdict.shown == first.metrics["kind"]
+    assert back.evaluation.mean == first.metrics["mean_dice"]
     engine.send(m.UndoModel())
     assert "no earlier model" in collect(engine, has(m.Told))[-1].text
+
+
+def test_an_evaluation_says_how_good_the_shown_model_is_and_why_it_is_that_one(
+    make_engine, strokes
+):
+    engine = make_engine()
+    engine.send(m.SetAnnotations(strokes.snapshot()))
+    engine.send(m.Train())
+    events = collect(engine, lambda es: has(m.Evaluated, 2)(es) and has(m.Stepped)(es))
+    first, second = (e for e in events if isinstance(e, m.Evaluated))
+    shown = next(e for e in events if isinstance(e, m.ModelShown))
+    assert first.verdict.accepted
+    assert (first.verdict, first.evaluation) == (shown.verdict, shown.evaluation)
+    assert first.verdict.shown == shown.snapshot.metrics["kind"] == "fitted"
+    assert first.evaluation.how == "held out"
+    assert first.evaluation.mean == shown.mean > 0.9
+    assert set(first.evaluation.intervals) == {1, 2}
+    low, high = first.evaluation.mean_interval
+    assert low <= first.evaluation.mean <= high
+    assert first.strokes == 2 * 6 * 8
+    assert (second.step > first.step, second.seconds > first.seconds) == (True, True)
+    stepped = [e.seconds for e in events if isinstance(e, m.Stepped)]
+    assert stepped == sorted(stepped)
+    assert first.seconds < stepped[0]
+
+
+def test_a_kept_model_is_told_with_its_own_score(make_engine, strokes, monkeypatch):
+    engine, first = learned(make_engine, strokes)
+    engine.send(m.Pause())
+    collect(engine, lambda es: m.PhaseChanged("paused") in es)
+    learner = engine._coach._pupil.learner
+    model = learner._trainer.fitted_model()
+    with torch.no_grad():
+        model.head_weight.neg_()
+        model.head_bias.neg_()
+    monkeypatch.setattr(learner._trainer, "candidates", lambda voxels: [("trained", model)])
+    engine.drain(10**6)
+    engine.send(m.Train())
+    told = collect(engine, has(m.Evaluated))[-1]
+    assert not told.verdict.accepted
+    assert "worse on the held-out strokes" in told.verdict.reason
+    assert told.evaluation.mean >= first.metrics["mean_dice"]
+
+
+def test_a_stored_model_says_why_it_was_shown(make_engine, strokes):
+    _, snapshot = learned(make_engine, strokes)
+    older = replace(snapshot, metrics={"mean_dice": 0.5, "dice": {"1": 0.5}})
+    for stored, reason in ((snapshot, snapshot.metrics["reason"]), (older, "saved with")):
+        engine = make_engine()
+        engine.send(m.Restore(stored))
+        told = collect(engine, has(m.ModelShown))[-1]
+        assert reason in told.verdict.reason
+        assert told.evaluation.mean == stored.metrics["mean_dice"]
 
 
 def test_a_stored_model_is_shown_without_learning(make_engine, strokes):

@@ -156,6 +156,52 @@ def test_strokes_classes_and_model_are_there_after_a_restart(session, make_sessi
     assert again.wait_for(lambda: len(again.predictions) > 0, PATIENCE)
 
 
+def test_how_good_it_is_and_why_are_there_after_a_restart(session, make_session, path):
+    learn(session)
+    session.pause()
+    assert session.wait_for(lambda: session.learning.phase == "paused", PATIENCE)
+    state = session.learning
+    assert state.evaluation.how == "held out"
+    assert state.shown_dice == state.evaluation.mean
+    assert state.verdict.shown in ("fitted", "trained")
+    assert state.scores[0].step == 0
+    assert state.scores[0].strokes == 96
+    assert state.scores[0].seconds > 0
+    assert state.scores[0].dice.keys() == {1, 2}
+    session.close()
+
+    again = make_session()
+    again.open_volume(path)
+    assert again.wait_for(lambda: again.learning.shown_model is not None, PATIENCE)
+    assert again.learning.evaluation.mean == again.learning.shown_dice
+    assert again.learning.evaluation.intervals
+    assert again.learning.verdict.shown == again._record.snapshot.metrics["kind"]
+    assert again.learning.verdict.reason == again._record.snapshot.metrics["reason"]
+    assert again.learning.scores == ()
+    again.start()
+    assert again.wait_for(lambda: bool(again.learning.scores), PATIENCE)
+    assert again.learning.scores[0].seconds > again._record.snapshot.metrics["seconds"]
+
+
+def test_going_back_says_so_and_what_was_left_stays_left(session):
+    learn(session)
+    first = session.learning.shown_model
+    session.labels[3, 50:54, 100:110] = 2
+    assert session.wait_for(lambda: session.learning.can_undo, PATIENCE)
+    session.pause()
+    assert session.wait_for(lambda: session.learning.phase == "paused", PATIENCE)
+    while session.learning.shown_model != first:
+        newest = session.learning.shown_model
+        session.undo_model()
+        assert session.wait_for(lambda n=newest: session.learning.shown_model != n, PATIENCE)
+    assert "You went back" in session.learning.verdict.reason
+    assert session.learning.shown_dice == session.learning.evaluation.mean
+    told = len(session.learning.scores)
+    session.start()
+    assert session.wait_for(lambda: len(session.learning.scores) != told, PATIENCE)
+    assert session.learning.shown_model == first
+
+
 def test_the_shown_model_is_kept_by_a_visit_without_learning(session, make_session, path):
     learn(session)
     shown = session.learning.shown_model

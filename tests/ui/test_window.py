@@ -15,7 +15,8 @@ from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QApplication
 
 from brushfire.geometry import Box
-from brushfire.session import JobState, LearningState
+from brushfire.learning.reports import Evaluation, Verdict
+from brushfire.session import JobState, LearningState, ScorePoint
 from brushfire.ui import shortcuts
 from brushfire.ui.controller import Controller
 from brushfire.ui.dock import BrushfireDock
@@ -32,6 +33,16 @@ if TYPE_CHECKING:
     from .conftest import Window
 
 
+SCORES = Evaluation(
+    {1: 0.93, 2: 0.86, 3: None}, 0.895, 900, {1: (0.9, 0.96), 2: (0.7, 0.94)}, (0.81, 0.94),
+    {1: 9, 2: 4}, {3: 2},
+)  # fmt: skip
+VERDICT = Verdict(
+    "trained", True, "The trained network agrees better with the held-out strokes: 0.90, before"
+    " 0.86.", 0.04, 0.01,
+)  # fmt: skip
+
+
 def everything_open(window: Window) -> None:
     dock = window.dock
     for step in dock.steps.values():
@@ -41,8 +52,10 @@ def everything_open(window: Window) -> None:
     dock.learn.update_view(
         LearningState(
             phase="training", step=123456, steps_per_second=9.1, device="a device with a long name",
-            loss=((0, 1.0), (9, 0.5)), dice=((0, {1: 0.5, 2: 0.6}),), shown_model=17,
+            loss=((0, 1.0, 0.0), (9, 0.5, 3.0)), shown_model=17,
+            scores=(ScorePoint(0, 1.0, 7, {1: 0.5, 2: 0.6}),),
             shown_dice=0.81, message="A sentence about what is missing, which may be long.",
+            evaluation=SCORES, verdict=VERDICT, can_undo=True,
         )
     )  # fmt: skip
     dock.result.update_view(LearningState(shown_model=17))
@@ -425,11 +438,14 @@ def test_looks_of_the_prediction_and_extra_layers(painted: Window) -> None:
 def test_the_plot_draws_the_newest_state_once(painted: Window) -> None:
     learn = painted.dock.learn
     painted.dock.open_step("learn")
-    before = learn.plot.redraws
+    plot = learn.curves.plot
+    before = plot.redraws
     for step in range(50):
-        learn.update_view(LearningState("training", step, loss=((step, 1.0),), shown_model=1))
-    assert learn.plot.redraws <= before + 1
-    painted.wait(lambda: learn.plot.redraws > before)
+        learn.update_view(
+            LearningState("training", step, loss=((step, 1.0, float(step)),), shown_model=1)
+        )
+    assert plot.redraws <= before + 1
+    painted.wait(lambda: plot.redraws > before)
 
 
 # ---------------------------------------------------------------------- beginning and ending

@@ -54,6 +54,20 @@ def learner(volume: Volume) -> Learner:
     return learner_of(volume, painted())
 
 
+def enter_only(learner: Learner, kind: str, *, turned: bool = False) -> None:
+    """Let one model race only: the fitted one, or that one with every answer turned round."""
+    trainer = learner._trainer
+    assert trainer is not None
+    model = trainer.fitted_model()
+    assert model is not None
+    if turned:
+        with torch.no_grad():
+            model.head_weight.neg_()
+            model.head_bias.neg_()
+    trainer.candidates = lambda voxels: [(kind, model)]  # type: ignore[method-assign]
+    learner._fit = None
+
+
 def accuracy(snapshot: ModelSnapshot | None, volume: Volume, truth: np.ndarray) -> float:
     """Share of right voxels in the last slice, which nobody painted."""
     assert snapshot is not None
@@ -149,10 +163,15 @@ def test_one_voxel_of_each_class_is_enough(volume: Volume) -> None:
     assert evaluation.dice == {1: None, 2: None}
     assert evaluation.mean is None
     assert evaluation.voxels == 0
-    assert learner.propose().snapshot is not None
+    shown = learner.propose().snapshot
+    assert shown is not None
+    assert shown.metrics["kind"] == "fitted"
     learner.step()
-    # Nothing is held out, so that nothing can be worse.
-    assert learner.propose().snapshot is not None
+    kept = learner.propose()
+    assert kept.snapshot is None, "nothing can tell whether the trained network is better"
+    assert kept.verdict.shown == "fitted"
+    assert "too few" in kept.verdict.reason
+    assert kept.now.wanting == {1: 1, 2: 1}
 
 
 def test_new_strokes_join_without_a_restart(learner: Learner, volume: Volume) -> None:
@@ -259,14 +278,15 @@ def test_a_new_class_joins_the_head(learner: Learner, volume: Volume) -> None:
 def test_a_worse_model_is_not_shown(learner: Learner) -> None:
     learner.fit()
     shown = learner.propose().snapshot
-    assert learner._trainer is not None
-    assert learner._trainer._fitted is not None
-    weight, bias = learner._trainer._fitted
-    learner._trainer._fitted = -weight, -bias
+    enter_only(learner, "trained", turned=True)
     proposal = learner.propose()
     assert proposal.snapshot is None
     assert proposal.shown is not None
     assert (proposal.evaluation.mean or 0) < (proposal.shown.mean or 0)
+    assert proposal.now is proposal.shown
+    assert proposal.verdict.shown == "fitted"
+    assert "Kept: the trained network is worse" in proposal.verdict.reason
+    assert (proposal.verdict.difference or 0) < -0.5
     assert learner.shown is shown
 
 
@@ -286,6 +306,12 @@ def test_undo_goes_back_and_learning_goes_on_from_there(learner: Learner) -> Non
     assert learner.undo() is None
     learner.fit()
     learner.step()
+    kept = learner.propose()
+    assert kept.snapshot is None, "what was left does not come back by itself"
+    assert "You went back" in kept.verdict.reason
+    store[0, 20:22, 2:30] = 3
+    learner.set_annotations(store.snapshot())
+    learner.fit()
     third = learner.propose().snapshot
     assert third is not None
     assert third.revision == second.revision + 1, "revisions only count up"

@@ -219,11 +219,13 @@ def train(
     with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
         state = learn(session, parse_seconds(seconds))
         names = {c.value: c.name for c in session.classes}
-    dice = state.dice[-1][1] if state.dice else {}
+    found = state.evaluation
+    dice = found.dice if found else {}
+    how = "Cross-validated" if found and found.how == "cross-validated" else "Held-out"
     rows = [
         ("Steps", str(state.step)),
         ("Model", "none" if state.shown_model is None else str(state.shown_model)),
-        ("Held-out Dice", _dice(state.shown_dice)),
+        (f"{how} Dice", _dice(state.shown_dice)),
         *((f"  {names.get(value, value)}", _dice(score)) for value, score in dice.items()),
     ]
     output().print(table(("", ""), rows))

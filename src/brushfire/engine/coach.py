@@ -17,6 +17,8 @@ from brushfire.engine.messages import (
     Stepped,
     TurnEnded,
 )
+from brushfire.learning import reasons
+from brushfire.learning.reports import Evaluation, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +79,8 @@ class Coach:
         self._newest: AnnotationSnapshot | None = None
         self._message = ""
         self._look = False
+        self._verdict: Verdict | None = None
+        self._evaluation: Evaluation | None = None
         self._rate = _Rate()
 
     @property
@@ -148,11 +152,17 @@ class Coach:
 
     def undo(self) -> ModelSnapshot | None:
         """Go back to the model shown before; None where there is none."""
-        return self._get().learner.undo() if self.can_undo else None
+        snapshot = self._get().learner.undo() if self.can_undo else None
+        if snapshot is not None:
+            self._verdict = reasons.went_back(snapshot)
+            self._evaluation = Evaluation.from_metrics(snapshot.metrics)
+        return snapshot
 
     def restore(self, snapshot: ModelSnapshot) -> None:
         """Go on from a stored model, when learning goes on."""
         self._pupil, self._models = None, (snapshot,)
+        self._verdict = reasons.restored(snapshot)
+        self._evaluation = Evaluation.from_metrics(snapshot.metrics)
 
     def shrink(self) -> bool:
         """Halve the work of a step after running out of memory; False where it cannot be less."""
@@ -166,7 +176,16 @@ class Coach:
     def shown(self, snapshot: ModelSnapshot) -> None:
         """Say which model is shown now."""
         mean, seen = snapshot.metrics.get("mean_dice"), snapshot.metrics.get("annotations", 0)
-        self._emit(ModelShown(snapshot, mean, self.can_undo, seen))
+        self._emit(
+            ModelShown(
+                snapshot,
+                mean,
+                self.can_undo,
+                seen,
+                self._evaluation,
+                self._verdict or reasons.restored(snapshot),
+            )
+        )
 
     # -- work --------------------------------------------------------------------------------
 
@@ -186,7 +205,8 @@ class Coach:
         if not pupil.fitted or (pupil.fit_due and now >= pupil.next_fit_at):
             return self._fit(pupil, now)
         report = pupil.learner.step()
-        self._emit(Stepped(report.step, report.loss, self._rate.tick()))
+        rate = self._rate.tick()
+        self._emit(Stepped(report.step, report.loss, rate, pupil.learner.seconds))
         # Predicting what is visible must not take more than half of the time.
         if time.monotonic() - pupil.proposed_at >= max(PROPOSE_SECONDS, 2 * visible_seconds):
             return self._propose(pupil)
@@ -203,11 +223,20 @@ class Coach:
         return proposed
 
     def _propose(self, pupil: _Pupil) -> ModelSnapshot | None:
-        proposal = pupil.learner.propose()
+        learner = pupil.learner
+        proposal = learner.propose()
         pupil.proposed_at = time.monotonic()
         self._rate.skip()
-        dice = {c: d for c, d in proposal.evaluation.dice.items() if d is not None}
-        self._emit(Evaluated(pupil.learner.step_count, dice))
+        self._verdict, self._evaluation = proposal.verdict, proposal.now
+        self._emit(
+            Evaluated(
+                learner.step_count,
+                learner.seconds,
+                learner.stroke_count,
+                proposal.now,
+                proposal.verdict,
+            )
+        )
         return proposal.snapshot
 
     def _take_up_strokes(self, pupil: _Pupil) -> None:

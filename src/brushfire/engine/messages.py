@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.geometry import Box, Triple
     from brushfire.learning.places import Place
+    from brushfire.learning.reports import Evaluation, Verdict
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -143,27 +144,38 @@ class Stepped(Event):
     step: int
     loss: float
     steps_per_second: float
+    seconds: float = 0.0
+    """How long it has learnt, pauses left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated(Event):
-    """A candidate was measured on the held-out strokes: the Dice of each class that has any."""
+    """Candidates were measured: how good the model is that is shown now, and why it is that one.
+
+    ``seconds`` is how long it has learnt, ``strokes`` counts connected stroke regions.
+    """
 
     step: int
-    dice: dict[int, float]
+    seconds: float
+    strokes: int
+    evaluation: Evaluation
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShown(Event):
     """Tiles are predicted with this model from now on.
 
-    ``annotations`` is the revision of the newest strokes that it has seen.
+    ``annotations`` is the revision of the newest strokes that it has seen, ``evaluation`` what was
+    measured when it was made.
     """
 
     snapshot: ModelSnapshot
     mean: float | None
     can_undo: bool
     annotations: int
+    evaluation: Evaluation | None
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)

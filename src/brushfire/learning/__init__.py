@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from brushfire.learning.settings import LearningSettings
 
 if TYPE_CHECKING:
-    from brushfire.learning.learner import Evaluation, Learner, Proposal, StepReport
+    from brushfire.learning.learner import Evaluation, Learner, Proposal, StepReport, Verdict
 
-__all__ = ["Evaluation", "Learner", "LearningSettings", "Proposal", "StepReport"]
+__all__ = ["Evaluation", "Learner", "LearningSettings", "Proposal", "StepReport", "Verdict"]
 
 
 def __getattr__(name: str) -> object:

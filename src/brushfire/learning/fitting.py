@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 COUNT_POWER = 0.5
 """Classes weigh by their count to the power of minus this."""
 
-_PENALTY = 2e-2
+PENALTY = 2e-2
+"""How stiff a fit is."""
+
 _VOXELS = 8000  # of a fit: more make it slower, hardly better
 
 
@@ -74,12 +76,30 @@ def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
         model.head_bias.copy_(bias)
 
 
+def feature_terms(
+    model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
+) -> tuple[Tensor, np.ndarray[Any, Any]]:
+    """Return what a fit of the features alone is linear in.
+
+    Returns
+    -------
+    values : Tensor
+        (voxels, terms).
+    classes : ndarray
+        (voxels,), class values.
+    """
+    raw, classes = probe(model, cache, sites, picked(model.raw_inputs))
+    if model.convex is None:
+        return (raw - model.input_mean) / model.input_std, classes
+    return model.convex.terms(raw.t()).t(), classes
+
+
 def _fit(
     values: Tensor, classes: Tensor, outputs: Sequence[int], start: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     target = index_table(outputs)[classes]
     weights = class_weights(torch.bincount(target, minlength=len(outputs)), COUNT_POWER)
-    return fit_linear(values, target, weights, start, penalty=_PENALTY)
+    return fit_linear(values, target, weights, start, penalty=PENALTY)
 
 
 def _chosen(values: Tensor, classes: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:

@@ -12,15 +12,18 @@ import torch
 from torch import Tensor
 
 from brushfire.errors import LearningError, ModelError
-from brushfire.learning.evaluation import evaluate_model
-from brushfire.learning.fitting import COUNT_POWER
+from brushfire.learning.crossvalidation import cross_validate
+from brushfire.learning.evaluation import evaluate_model, regions_of
+from brushfire.learning.fitting import COUNT_POWER, feature_terms
 from brushfire.learning.probe import CELL, MARGIN, find_sites
 from brushfire.learning.proportions import prior_shift
+from brushfire.learning.race import Entrant, Race, Strokes
+from brushfire.learning.reasons import kind_of
 from brushfire.learning.regions import StrokeRegions
-from brushfire.learning.reports import Evaluation, Proposal, StepReport
+from brushfire.learning.reports import Evaluation, Proposal, StepReport, Verdict
 from brushfire.learning.sampler import PatchSampler, SlabCache, square_around
 from brushfire.learning.settings import check_patch
-from brushfire.learning.training import Trainer, trained_share, warm_up
+from brushfire.learning.training import Trainer, warm_up
 from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import SegmentationModel
@@ -29,14 +32,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brushfire.annotations import AnnotationSnapshot
+    from brushfire.learning.gate import Answers
     from brushfire.learning.probe import Site
+    from brushfire.learning.race import Finish
     from brushfire.learning.sampler import Block, Patch
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.volumes import Volume
 
-__all__ = ["Evaluation", "Learner", "Proposal", "StepReport"]
+__all__ = ["Evaluation", "Learner", "Proposal", "StepReport", "Verdict"]
 
 _FIT_PIXELS = 3_000_000  # whose features are computed for a fit: about a second
 _SCORE_PIXELS = 500_000  # computed for an evaluation, which comes every few seconds
@@ -47,7 +52,6 @@ _SMALLEST_CELL = 64
 _MOST_LOST = 5  # steps in a row that come to nothing, until learning ends
 _BATCH = 8  # patches of a step where a processor is not what computes
 _HISTORY = 50  # accepted models that can be gone back to
-_FRESH_TOLERANCE = 0.02  # of Dice, once after new strokes: they shall be seen
 _HALO_ROOM = 112  # pixels around the part on which a halo is measured, whatever memory there is
 _HALO_CORE = 64
 
@@ -107,13 +111,13 @@ class Learner:
         self._largest_cell = CELL
         self._fit_pixels, self._score_pixels = _FIT_PIXELS, _SCORE_PIXELS
         self._changed: tuple[int, ...] = ()
-        self._fresh = False
-        self._given = self._fitted = 0
+        self._given = self._fitted = self._new = 0
         self._steps = 0
+        self._seconds = 0.0
         self._revision = revision
         self._history: list[ModelSnapshot] = []
-        self._shown_model: SegmentationModel | None = None
-        self._shown_score: tuple[int, Evaluation] | None = None
+        self._race = Race(self._answers, self._cross_validate)
+        self._fit: Entrant | None = None  # kept, so that it is measured once
         self._slabs: list[Block] | None = None
         self._trainer: Trainer | None = None
         warm_up()
@@ -122,6 +126,16 @@ class Learner:
     def step_count(self) -> int:
         """Gradient steps so far, those that a restored model had behind it included."""
         return self._steps
+
+    @property
+    def seconds(self) -> float:
+        """How long it has learnt, those of a restored model included; pauses are not."""
+        return self._seconds
+
+    @property
+    def stroke_count(self) -> int:
+        """Connected stroke regions, those included that are held out."""
+        return sum(sum(self._regions.strokes(held=held).values()) for held in (False, True))
 
     @property
     def history(self) -> tuple[ModelSnapshot, ...]:
@@ -152,11 +166,6 @@ class Learner:
     def _classes(self) -> tuple[int, ...]:
         return tuple(self._regions.counts(held=False))
 
-    @property
-    def _voxels(self) -> int:
-        """Labelled voxels that teach."""
-        return sum(self._regions.counts(held=False).values())
-
     def set_annotations(self, snapshot: AnnotationSnapshot) -> None:
         """Take over newer strokes; learning goes on with them, and new classes join the head.
 
@@ -175,13 +184,14 @@ class Learner:
         changed = self._regions.update(snapshot)
         if changed:
             self._changed = tuple(sorted({*self._changed, *changed}))
-            self._fresh = True
+            self._new = self._given
         self._match_classes()
 
     def _match_classes(self) -> None:
         trainer = self._trainer
         if self.ready is None and trainer is not None and trainer.classes != self._classes:
             trainer.set_classes(self._classes)
+            self._fit = None
 
     def fit(self) -> None:
         """Fit the convex part on all strokes, in about a second.
@@ -193,9 +203,11 @@ class Learner:
         LearningError
             If learning is not possible yet, see `ready`.
         """
+        started = time.perf_counter()
         sites = self._sites(held=False, budget=self._fit_pixels)
         self._ready_trainer().fit(self._cache, sites)
-        self._fitted, self._changed = self._given, ()
+        self._fitted, self._changed, self._fit = self._given, (), None
+        self._seconds += time.perf_counter() - started
 
     def _sites(self, *, held: bool, budget: int) -> list[Site]:
         """Return where strokes are, as much of it as the budget of pixels allows."""
@@ -239,7 +251,9 @@ class Learner:
         if trainer.lost >= _MOST_LOST:
             raise self._diverged(f"gradients that are not, {trainer.lost} times in a row")
         self._steps += trainer.lost == 0
-        return StepReport(self._steps, loss, rate, time.perf_counter() - started)
+        took = time.perf_counter() - started
+        self._seconds += took
+        return StepReport(self._steps, loss, rate, took)
 
     def _choose_workload(self, trainer: Trainer) -> Workload:
         def cost(work: Workload) -> int:
@@ -260,7 +274,7 @@ class Learner:
         """Go back to the shown model, or to nothing, and return what to say."""
         self._trainer = None
         if self._history:
-            self._load(self._history[-1])
+            self._race.show(self._load(self._history[-1]))
         kept = "The last good model is kept. " if self._history else ""
         return LearningError(
             "The loss of a training step and its gradients are finite numbers.",
@@ -270,68 +284,78 @@ class Learner:
         )
 
     def evaluate(self) -> Evaluation:
-        """Return how what was learned does on the held-out strokes.
+        """Return how the shown model does, or what was learned where none is shown.
 
         Raises
         ------
         LearningError
             If learning is not possible yet, see `ready`.
         """
-        return self._evaluate(self._ready_trainer().blended(self._voxels))
+        return self._race.evaluate(self._entrants(), self._judges())
 
-    def _evaluate(self, model: SegmentationModel) -> Evaluation:
+    def propose(self) -> Proposal:
+        """Show the better of what was fitted and what was trained, if it is good enough.
+
+        `Race` says when that is.
+
+        Raises
+        ------
+        LearningError
+            If learning is not possible yet, see `ready`.
+        """
+        started = time.perf_counter()
+        finish = self._race.run(self._entrants(), self._judges())
+        snapshot = None if finish.winner is None else self._accept(finish.winner, finish)
+        self._seconds += time.perf_counter() - started
+        return Proposal(snapshot, finish.evaluation, finish.shown, finish.verdict)
+
+    def _entrants(self) -> list[Entrant]:
+        """Return the models that may be shown."""
+        entrants = []
+        for kind, model in self._ready_trainer().candidates():
+            entrant = Entrant(kind, model, self._fitted)
+            if kind == "fitted":
+                # The network's steps do not change it: it is measured once for each fit.
+                self._fit = entrant = self._fit or entrant
+            entrants.append(entrant)
+        return entrants
+
+    def _judges(self) -> Strokes:
+        return Strokes.of(self._regions, changed=self._new, held_out=self._learning.held_out)
+
+    def _answers(self, model: SegmentationModel) -> Answers:
+        """Return what a model answers on the held-out strokes."""
         sites = self._sites(held=True, budget=self._score_pixels)
         return evaluate_model(model, self._cache, sites, self._classes)
 
-    def propose(self) -> Proposal:
-        """Show what was learned if it is not worse on the held-out strokes.
+    def _cross_validate(self) -> Answers | None:
+        """Return what convex fits answer on strokes that they have not seen."""
+        model = self._ready_trainer().average
+        sites = [
+            site
+            for held in (False, True)
+            for site in self._sites(held=held, budget=self._fit_pixels)
+        ]
+        values, classes = feature_terms(model, self._cache, sites)
+        return cross_validate(values, classes, regions_of(sites), model.classes)
 
-        Without held-out strokes, without a shown model, or with other classes than the shown
-        model's, it is always accepted. Once after new strokes it may be worse by 0.02 Dice.
-
-        Raises
-        ------
-        LearningError
-            If learning is not possible yet, see `ready`.
-        """
-        model = self._ready_trainer().blended(self._voxels)
-        evaluation = self._evaluate(model)
-        shown = self._evaluate_shown()
-        accepted = True
-        if shown is not None and self._shown_model is not None and shown.mean is not None:
-            slack = _FRESH_TOLERANCE if self._fresh else 0.0
-            same = self._shown_model.classes == model.classes
-            accepted = not same or (evaluation.mean or 0.0) >= shown.mean - slack
-        if not accepted:
-            return Proposal(None, evaluation, shown)
-        return Proposal(self._accept(model, evaluation), evaluation, shown)
-
-    def _evaluate_shown(self) -> Evaluation | None:
-        """Return how the shown model does; computed again only when strokes changed."""
-        if self._shown_model is None:
-            return None
-        if self._shown_score is None or self._shown_score[0] != self._regions.version:
-            self._shown_score = self._regions.version, self._evaluate(self._shown_model)
-        return self._shown_score[1]
-
-    def _accept(self, model: SegmentationModel, evaluation: Evaluation) -> ModelSnapshot:
+    def _accept(self, winner: Entrant, finish: Finish) -> ModelSnapshot:
         self._revision += 1
-        self._fresh = False
+        model = winner.model
         model.prior_shift.copy_(prior_shift(model, self._anywhere(), self._prior(model)))
         model.halo = measure_halo(model, self._halo_blocks(), core=_HALO_CORE)
         metrics = {
+            "kind": winner.kind,
+            "reason": finish.verdict.reason,
             "step": self.step_count,
-            "annotations": self._fitted,
-            "trained_share": trained_share(self._voxels),
-            "dice": {str(value): dice for value, dice in evaluation.dice.items()},
-            "mean_dice": evaluation.mean,
-            "held_out_voxels": evaluation.voxels,
+            "seconds": self._seconds,
+            "annotations": winner.seen,
             "held_out_regions": [list(seed) for seed in self._regions.seeds],
+            **finish.evaluation.to_metrics(),
         }
         snapshot = model.snapshot(self._revision, metrics)
         self._history = [*self._history[1 - _HISTORY :], snapshot]
-        self._shown_model = model
-        self._shown_score = self._regions.version, evaluation
+        self._race.show(winner)
         return snapshot
 
     def _prior(self, model: SegmentationModel) -> Tensor:
@@ -371,12 +395,13 @@ class Learner:
     def undo(self) -> ModelSnapshot | None:
         """Go back to the accepted model before the shown one; None where there is none.
 
-        Learning goes on from its weights.
+        Learning goes on from its weights. What was left comes back only after new strokes, or
+        when it is clearly better.
         """
         if not self.can_undo:
             return None
         self._history.pop()
-        self._load(self._history[-1])
+        self._race.go_back(self._load(self._history[-1]), self._regions.version)
         return self._history[-1]
 
     def restore(self, models: Sequence[ModelSnapshot]) -> None:
@@ -399,19 +424,23 @@ class Learner:
                 got=f"{snapshot.settings}, {snapshot.channels} channel(s)",
                 do="Choose those settings, or reset learning.",
             )
-        self._load(snapshot)
+        self._race.show(self._load(snapshot))
         self._revision = max(self._revision, *(model.revision for model in models))
         self._steps = int(snapshot.metrics.get("step", 0))
+        self._seconds = float(snapshot.metrics.get("seconds", 0.0))
         self._history = list(models)
         self._regions.adopt(snapshot.metrics.get("held_out_regions", ()))
 
-    def _load(self, snapshot: ModelSnapshot) -> None:
+    def _load(self, snapshot: ModelSnapshot) -> Entrant:
+        """Go on from a model; return it as it is shown."""
         model = SegmentationModel.from_snapshot(snapshot, self._device)
-        self._shown_model, self._shown_score = copy.deepcopy(model), None
-        # Models of before had all of the trained head.
-        share = min(max(float(snapshot.metrics.get("trained_share", 1.0)), 1e-6), 1.0)
-        self._trainer = self._new_trainer(model, share=share)
+        self._fitted = int(snapshot.metrics.get("annotations", 0))
+        shown = Entrant(kind_of(snapshot), copy.deepcopy(model), self._fitted)
+        if not model.head_weight.any():
+            model.start()  # a fit alone: its layers were never shown
+        self._trainer, self._fit = self._new_trainer(model, restored=True), None
         self._match_classes()
+        return shown
 
     def shrink(self) -> bool:
         """Halve the work of a step after running out of memory; False when nothing is left."""
@@ -425,6 +454,7 @@ class Learner:
         else:
             return False
         self._largest_cell = max(_SMALLEST_CELL, self._largest_cell // 2)
+        self._race.forget()
         self._wanted = smaller
         if self._workload is not None:
             self._workload = smaller
@@ -434,6 +464,7 @@ class Learner:
         """Change the memory that a step, or a look at some strokes, may take from now on."""
         self._step_bytes = step_bytes
         self._workload = None
+        self._race.forget()
 
     def _ready_trainer(self) -> Trainer:
         """Return what trains; make it, with a new network, where there is none yet."""
@@ -455,9 +486,10 @@ class Learner:
                     mean=statistics.mean,
                     std=statistics.std,
                 )
-            self._trainer = self._new_trainer(model.to(self._device), share=None)
+            model.start()
+            self._trainer = self._new_trainer(model.to(self._device), restored=False)
         return self._trainer
 
-    def _new_trainer(self, model: SegmentationModel, *, share: float | None) -> Trainer:
+    def _new_trainer(self, model: SegmentationModel, *, restored: bool) -> Trainer:
         slabs = self._anywhere()
-        return Trainer(model, self._learning, slabs, share=share, seed=self._seed)
+        return Trainer(model, self._learning, slabs, restored=restored, seed=self._seed)

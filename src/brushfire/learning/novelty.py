@@ -59,7 +59,8 @@ class PaintedFeatures:
         slices = self._strokes.slices()
         some = self._rng.permutation(len(slices))[:_SLICES]
         for z in sorted(slices[at] for at in some):
-            points[z] = Points(*runs_of(self._strokes, z).sample(_SAMPLES, self._rng))
+            voxels, classes = runs_of(self._strokes, z).sample(_SAMPLES, self._rng)
+            points[z] = Points(voxels, classes, np.zeros(len(classes), np.int64))
             yield False
         sites = find_sites(
             points, self._volume.shape, budget=_SITE_PIXELS, cell=_SITE_CELL, rng=self._rng
@@ -123,7 +124,7 @@ def features_of(model: SegmentationModel, slab: Array) -> Array:
     x = torch.from_numpy(np.ascontiguousarray(slab)).to(model.device)
     with torch.no_grad():
         raw = model.raw_inputs(model.normalise(x.flatten(0, 1)[None]))
-        found: Array = model.standardise(raw)[0].cpu().numpy()
+        found: Array = model.standard_features(raw)[0].cpu().numpy()
     return finite(found)
 
 

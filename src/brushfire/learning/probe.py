@@ -31,11 +31,15 @@ Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Site:
-    """Voxels near each other, and the part of their slice that is computed for them."""
+    """Voxels near each other, and the part of their slice that is computed for them.
+
+    ``regions`` numbers the stroke region of each, see `Points`.
+    """
 
     box: Box
     voxels: np.ndarray[Any, Any]
     classes: np.ndarray[Any, Any]
+    regions: np.ndarray[Any, Any]
 
     @property
     def pixels(self) -> int:
@@ -89,7 +93,8 @@ def _sites(z: int, points: Points, shape: tuple[int, int, int], cell: int) -> It
         voxels = points.voxels[inside]
         (top, left), (bottom, right) = voxels.min(0), voxels.max(0) + 1
         box = Box((z, int(top), int(left)), (z + 1, int(bottom), int(right)))
-        yield Site(box.grow((0, MARGIN, MARGIN)).clip(shape), voxels, points.classes[inside])
+        wide = box.grow((0, MARGIN, MARGIN)).clip(shape)
+        yield Site(wide, voxels, points.classes[inside], points.regions[inside])
 
 
 def probe(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brushfire.learning.runs import Runs, runs_of
+from brushfire.learning.runs import Integers, Runs, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,14 +33,19 @@ FEWEST_REGIONS = 3
 _LARGEST_SHARE = 0.4  # of a class's voxels that are held out when regions are chosen
 _TOO_LARGE_SHARE = 0.6  # of them that held-out regions may grow to
 _POINTS = 4096  # voxels kept for each class and slice: enough to draw from
+_SLICE = 1 << 32  # more than a slice has regions
 
 
 @dataclass(frozen=True)
 class Points:
-    """Labelled voxels of one slice: rows and columns (n, 2), and their classes (n,)."""
+    """Labelled voxels of one slice: rows and columns (n, 2), and their classes (n,).
+
+    ``regions`` (n,) holds a number for the connected region of each, no other in the volume has it.
+    """
 
     voxels: Voxels
     classes: Labels
+    regions: Integers
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -146,6 +151,14 @@ class StrokeRegions:
                 if region.held == held:
                     total[region.value] += region.size
         return dict(sorted(total.items()))
+
+    def strokes(self, *, held: bool) -> dict[int, int]:
+        """Return the connected regions of each class that teach, or that are held out."""
+        total: defaultdict[int, int] = defaultdict(int)
+        for part in self._slices.values():
+            for region in part.strokes.regions:
+                total[region.value] += region.held == held
+        return {value: count for value, count in sorted(total.items()) if count}
 
     def points(self, *, held: bool) -> dict[int, Points]:
         """Return voxels of each slice that has any, at most 4096 of a class in a slice."""
@@ -254,7 +267,13 @@ class StrokeRegions:
     def _part(self, z: int, strokes: _Slice) -> _Part:
         rng = np.random.default_rng([self._seed, z, strokes.runs.digest])
         held = strokes.held
-        teaching = strokes.runs.select(~held).sample(_POINTS, rng)
-        return _Part(
-            strokes, Points(*teaching), Points(*strokes.runs.select(held).sample(_POINTS, rng))
-        )
+        return _Part(strokes, _points(z, strokes, ~held, rng), _points(z, strokes, held, rng))
+
+
+def _points(z: int, strokes: _Slice, which: Mask, rng: np.random.Generator) -> Points:
+    """Return voxels of some runs of a slice."""
+    runs = strokes.runs
+    voxels, classes = runs.select(which).sample(_POINTS, rng)
+    flat = voxels[:, 0].astype(np.int64) * runs.width + voxels[:, 1]
+    of_run = np.searchsorted(runs.first, flat, "right") - 1
+    return Points(voxels, classes, z * _SLICE + strokes.numbers[of_run])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from brushfire.networks.snapshot import ModelSnapshot
+
+Measured = Literal["held out", "cross-validated", "not at all"]
 
 
 @dataclass(frozen=True)
@@ -21,21 +25,98 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Agreement with the held-out strokes.
+    """Agreement with strokes that were not learned from.
 
     Parameters
     ----------
     dice : dict
-        For each class its Dice coefficient, or None where it has no held-out stroke.
+        For each class its Dice coefficient, or None where it has no such stroke.
     mean : float or None
         Over the classes that have one.
     voxels : int
-        Held-out voxels that were compared.
+        Voxels that were compared.
+    intervals : dict
+        Lower and upper end of the 90 % interval of the Dice of each class that has one.
+    mean_interval : tuple of two float, or None
+        Of the mean.
+    strokes : dict
+        Stroke regions of each class that were compared.
+    wanting : dict
+        Classes without a score, and how many strokes more would give them one.
+    how : {"held out", "cross-validated", "not at all"}
+        On strokes that are held out for good; or each on a fit without it; or there are none.
     """
 
     dice: dict[int, float | None]
     mean: float | None
     voxels: int
+    intervals: dict[int, tuple[float, float]] = field(default_factory=dict)
+    mean_interval: tuple[float, float] | None = None
+    strokes: dict[int, int] = field(default_factory=dict)
+    wanting: dict[int, int] = field(default_factory=dict)
+    how: Measured = "held out"
+
+    def to_metrics(self) -> dict[str, Any]:
+        """Return the scores as values that JSON can hold, for the metrics of a model."""
+        return {
+            "dice": {str(value): dice for value, dice in self.dice.items()},
+            "mean_dice": self.mean,
+            "held_out_voxels": self.voxels,
+            "intervals": {str(value): list(ends) for value, ends in self.intervals.items()},
+            "mean_interval": list(self.mean_interval) if self.mean_interval else None,
+            "compared_strokes": {str(value): count for value, count in self.strokes.items()},
+            "measured": self.how,
+        }
+
+    @classmethod
+    def from_metrics(cls, metrics: Mapping[str, Any]) -> Evaluation | None:
+        """Return the scores that a model was saved with; None where it has none.
+
+        Models of before have no intervals.
+        """
+        if metrics.get("mean_dice") is None:
+            return None
+        ends = metrics.get("mean_interval")
+        return cls(
+            dice={int(value): dice for value, dice in metrics.get("dice", {}).items()},
+            mean=float(metrics["mean_dice"]),
+            voxels=int(metrics.get("held_out_voxels", 0)),
+            intervals={
+                int(value): (float(low), float(high))
+                for value, (low, high) in metrics.get("intervals", {}).items()
+            },
+            mean_interval=(float(ends[0]), float(ends[1])) if ends else None,
+            strokes={
+                int(value): int(count)
+                for value, count in metrics.get("compared_strokes", {}).items()
+            },
+            how=metrics.get("measured", "held out"),
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which model is shown, and why.
+
+    Parameters
+    ----------
+    shown : str
+        What kind it is: "fitted", a convex fit on features, or "trained", the network.
+    accepted : bool
+        Whether it is shown since this verdict; False where the one before was kept.
+    reason : str
+        A sentence for the user.
+    difference : float or None
+        Mean Dice of the candidate less that of the model shown before, where both have one.
+    margin : float or None
+        By how much the candidate could have been worse and still be as good as can be told.
+    """
+
+    shown: str
+    accepted: bool
+    reason: str
+    difference: float | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,13 +126,22 @@ class Proposal:
     Parameters
     ----------
     snapshot : ModelSnapshot or None
-        The model that is shown from now on; None where the newest weights are worse.
+        The model that is shown from now on; None where the one before is kept.
     evaluation : Evaluation
-        Of the newest weights.
+        Of the candidate.
     shown : Evaluation or None
         Of the model shown before, on the same strokes.
+    verdict : Verdict
+        Which is shown, and why.
     """
 
     snapshot: ModelSnapshot | None
     evaluation: Evaluation
     shown: Evaluation | None
+    verdict: Verdict
+
+    @property
+    def now(self) -> Evaluation:
+        """Of the model that is shown from now on."""
+        kept = self.shown if self.snapshot is None else None
+        return kept or self.evaluation

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from brushfire.networks.model import SegmentationModel
 
 _WARM_UP = 20  # steps until the full learning rate, so that the fit is not shaken
-_EVIDENCE = 10_000  # labelled voxels at which half of what was trained counts
 _CLIP = 1.0  # norm of a gradient
 
 
@@ -42,8 +41,8 @@ class Trainer:
         How it learns.
     slabs : sequence of ndarray
         Intensities anywhere in the volume, (channels, slices, y, x), to see how noisy it is.
-    share : float or None
-        For a model that has learnt already: the share of the trained part in it, see `blended`.
+    restored : bool
+        Whether the model has learnt already.
     seed : int
         Decides how intensities are disturbed.
 
@@ -63,17 +62,14 @@ class Trainer:
         settings: LearningSettings,
         slabs: Sequence[Block],
         *,
-        share: float | None,
+        restored: bool,
         seed: int,
     ) -> None:
         self.steps = 0
         self.lost = 0
         self._settings = settings
-        self._restored = share is not None
+        self._restored = restored
         self._generator = torch.Generator().manual_seed(seed)
-        if share is not None:
-            # The trained part of a blend goes on in full.
-            _scale_head(model, 1 / share)
         self._model = model.train()
         self.average = copy.deepcopy(model).requires_grad_(False)
         self._optimiser = self._new_optimiser()
@@ -110,12 +106,14 @@ class Trainer:
             self._model.load_state_dict(self.average.state_dict())
 
     def candidates(self) -> list[tuple[str, SegmentationModel]]:
-        """Return what could be shown: with the trained layers, and the convex part alone."""
+        """Return the models that may be shown, each with its kind: "trained", "fitted"."""
         trained = copy.deepcopy(self.average)
         if trained.convex is None:
             return [("trained", trained)]
         fitted = copy.deepcopy(trained)
-        _scale_head(fitted, 0.0)
+        with torch.no_grad():
+            fitted.head_weight.zero_()
+            fitted.head_bias.zero_()
         return [("trained", trained), ("fitted", fitted)]
 
     @property
@@ -220,20 +218,6 @@ class Trainer:
 
     def _new_optimiser(self) -> AdamW:
         return AdamW(self._model.parameters(), weight_decay=self._settings.weight_decay)
-
-
-def trained_share(voxels: int) -> float:
-    """Return what the trained part counts beside the convex one, 0 to 1.
-
-    The credibility ``n / (n + 10000)`` of ``n`` labelled voxels (Buehlmann 1967).
-    """
-    return voxels / (voxels + _EVIDENCE)
-
-
-def _scale_head(model: SegmentationModel, share: float) -> None:
-    with torch.no_grad():
-        model.head_weight.mul_(share)
-        model.head_bias.mul_(share)
 
 
 @cache

@@ -157,6 +157,12 @@ class SegmentationModel(nn.Module):
             (self.bank(slabs[:, :, context]), slabs[:, :, neighbours].flatten(1, 2)), 1
         )
 
+    def standard_features(self, raw: Tensor) -> Tensor:
+        """Return what `raw_inputs` returned with about mean 0 and standard deviation 1."""
+        if self.convex is None:
+            return (raw - self.input_mean[:, None, None]) / self.input_std[:, None, None]
+        return (raw - self.convex.mean[:, None, None]) / self.convex.std[:, None, None]
+
     def logits(self, normalised: Tensor, core: Core | None = None) -> Tensor:
         """Return logits of normalised intensities, in the proportions of the strokes.
 

@@ -35,8 +35,8 @@ class NetworkSettings:
     slices : int
         Neighbouring slices given as input channels, odd, 1 to 7; the middle one is segmented.
     features : bool
-        Whether multi-scale features of the middle slice are given as extra input channels. The
-        first prediction is a linear model on them.
+        Whether multi-scale features of the middle slice are fitted, and the layers correct what
+        comes of that, class by class. Otherwise the layers see intensities and give all classes.
     border : str
         What the layers see beyond the edges of a slice: "zero" for zeros, "reflect" for the maps
         mirrored at their outermost pixels, "symmetric" for the maps mirrored at their edges, so
@@ -48,9 +48,9 @@ class NetworkSettings:
         If a value is outside its range.
     """
 
-    depth: int = 30
+    depth: int = 24
     width: int = 1
-    dilations: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+    dilations: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10)
     slices: int = 1
     features: bool = True
     border: Border = "zero"
@@ -131,5 +131,4 @@ def suggest_settings(shape: Triple, spacing: float, *, cores: int, gpu: bool) ->
         machine carries it.
     """
     near = spacing <= _NEAR and shape[0] >= 3
-    depth = 60 if gpu else 30 if cores >= 2 else 20
-    return NetworkSettings(depth=depth, slices=3 if near else 1)
+    return NetworkSettings(slices=3 if near else 1)

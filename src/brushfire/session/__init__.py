@@ -2,6 +2,14 @@
 
 from brushfire.session.places import SURROUNDINGS
 from brushfire.session.session import Session
-from brushfire.session.states import JobState, LearningState, Notice, TileUpdate
+from brushfire.session.states import JobState, LearningState, Notice, ScorePoint, TileUpdate
 
-__all__ = ["SURROUNDINGS", "JobState", "LearningState", "Notice", "Session", "TileUpdate"]
+__all__ = [
+    "SURROUNDINGS",
+    "JobState",
+    "LearningState",
+    "Notice",
+    "ScorePoint",
+    "Session",
+    "TileUpdate",
+]

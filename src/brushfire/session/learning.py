@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brushfire.engine import messages as m
-from brushfire.session.states import LearningState
+from brushfire.session.states import LearningState, ScorePoint
 
 if TYPE_CHECKING:
     from brushfire.networks.snapshot import ModelSnapshot
@@ -31,8 +31,8 @@ class LearningRecord:
         self.snapshot = snapshot
         self.newest = snapshot.revision if snapshot else 0
         """The highest revision of any model so far."""
-        self._loss: deque[tuple[int, float]] = deque(maxlen=HISTORY)
-        self._dice: deque[tuple[int, dict[int, float]]] = deque(maxlen=HISTORY)
+        self._loss: deque[tuple[int, float, float]] = deque(maxlen=HISTORY)
+        self._scores: deque[ScorePoint] = deque(maxlen=HISTORY)
 
     def take(self, event: m.Event) -> None:
         """Follow one event."""
@@ -40,18 +40,25 @@ class LearningRecord:
         match event:
             case m.PhaseChanged(phase, message):
                 changes = {"phase": phase, "message": message}
-            case m.Stepped(step, loss, rate):
+            case m.Stepped(step, loss, rate, seconds):
                 # After going back to an earlier model its steps are counted on.
                 while self._loss and self._loss[-1][0] >= step:
                     self._loss.pop()
-                self._loss.append((step, loss))
+                self._loss.append((step, loss, seconds))
                 changes = {"step": step, "steps_per_second": rate, "loss": tuple(self._loss)}
-            case m.Evaluated(step, dice):
-                while self._dice and self._dice[-1][0] > step:
-                    self._dice.pop()
-                self._dice.append((step, dice))
-                changes = {"dice": tuple(self._dice)}
-            case m.ModelShown(snapshot, mean, can_undo, annotations):
+            case m.Evaluated(step, seconds, strokes, evaluation, verdict):
+                while self._scores and self._scores[-1].step > step:
+                    self._scores.pop()
+                dice = {value: one for value, one in evaluation.dice.items() if one is not None}
+                if dice:
+                    self._scores.append(ScorePoint(step, seconds, strokes, dice))
+                changes = {
+                    "scores": tuple(self._scores),
+                    "shown_dice": evaluation.mean,
+                    "evaluation": evaluation,
+                    "verdict": verdict,
+                }
+            case m.ModelShown(snapshot, mean, can_undo, annotations, evaluation, verdict):
                 self.snapshot = snapshot
                 self.newest = max(self.newest, snapshot.revision)
                 changes = {
@@ -59,13 +66,16 @@ class LearningRecord:
                     "shown_dice": mean,
                     "can_undo": can_undo,
                     "seen_annotations": annotations,
+                    "verdict": verdict,
                 }
+                if evaluation is not None:
+                    changes["evaluation"] = evaluation
             case m.HistoryChanged(can_undo):
                 changes = {"can_undo": can_undo}
             case m.ModelForgotten():
                 self.snapshot = None
                 self._loss.clear()
-                self._dice.clear()
+                self._scores.clear()
                 self.state = LearningState(phase=self.state.phase, device=self.state.device)
             case m.DeviceChosen(device):
                 changes = {"device": device}

@@ -10,6 +10,29 @@ from psygnal import Signal, SignalGroup
 if TYPE_CHECKING:
     from brushfire.engine.messages import Phase
     from brushfire.geometry import Box
+    from brushfire.learning.reports import Evaluation, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePoint:
+    """How good the shown model was at one moment.
+
+    Parameters
+    ----------
+    step : int
+        Gradient steps so far.
+    seconds : float
+        How long it had learnt, pauses left out.
+    strokes : int
+        Connected stroke regions that there were.
+    dice : dict
+        Dice of each class that had one.
+    """
+
+    step: int
+    seconds: float
+    strokes: int
+    dice: dict[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +49,18 @@ class LearningState:
         Of the wall clock, smoothed.
     device : str
         Where the network runs.
-    loss : tuple of (int, float)
-        Step and training loss, the newest last; at most 2000 of them.
-    dice : tuple of (int, dict)
-        Step, and the Dice on held-out strokes of each class that has any, the newest last.
+    loss : tuple of (int, float, float)
+        Step, training loss, and seconds of learning, the newest last; at most 2000 of them.
+    scores : tuple of ScorePoint
+        How good the shown model was, the newest last; at most 2000 of them.
     shown_model : int or None
         Revision of the model that predicts.
     shown_dice : float or None
         Its mean Dice on held-out strokes.
+    evaluation : Evaluation or None
+        How good it is, each class by itself; None before anything was measured.
+    verdict : Verdict or None
+        Which kind of model it is, and why it is that one.
     seen_annotations : int
         Revision of the newest strokes that it has seen.
     can_undo : bool
@@ -46,10 +73,12 @@ class LearningState:
     step: int = 0
     steps_per_second: float = 0.0
     device: str = "cpu"
-    loss: tuple[tuple[int, float], ...] = ()
-    dice: tuple[tuple[int, dict[int, float]], ...] = ()
+    loss: tuple[tuple[int, float, float], ...] = ()
+    scores: tuple[ScorePoint, ...] = ()
     shown_model: int | None = None
     shown_dice: float | None = None
+    evaluation: Evaluation | None = None
+    verdict: Verdict | None = None
     seen_annotations: int = 0
     can_undo: bool = False
     message: str = ""

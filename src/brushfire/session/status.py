@@ -26,7 +26,10 @@ def _learning(state: LearningState, taught: int, confirmed: bool) -> str:
     if state.shown_model is not None:
         shown = f"showing model {state.shown_model}"
         if state.shown_dice is not None:
-            shown += f", {state.shown_dice:.2f} Dice on held-out strokes"
+            found = state.evaluation
+            crossed = found is not None and found.how == "cross-validated"
+            how = "by cross-validation" if crossed else "on held-out strokes"
+            shown += f", {state.shown_dice:.2f} Dice {how}"
     match state.phase:
         case "waiting":
             return state.message or "Starting."

@@ -176,7 +176,7 @@ class BrushfireDock(QWidget):
     def _restyle(self, event: object = None) -> None:
         palette = palette_of(self.viewer)
         self.setStyleSheet(style_sheet(palette))
-        self.learn.plot.set_palette(palette)
+        self.learn.set_palette(palette)
         self.places.set_palette(palette)
 
     # ------------------------------------------------------------------ dropping

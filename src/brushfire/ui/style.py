@@ -67,6 +67,7 @@ def style_sheet(p: Palette) -> str:
     QLabel[role="muted"] {{ color: {p.muted}; }}
     QLabel[role="title"] {{ font-weight: 600; }}
     QLabel[role="value"] {{ color: {p.text}; }}
+    QLabel[role="score"] {{ color: {p.text}; font-size: 24px; font-weight: 600; }}
     QLabel[role="warning"] {{ color: {p.warning}; }}
     QLabel[role="error"] {{ color: {p.error}; }}
     QFrame[role="step"] {{ background: {p.surface}; border-radius: 4px; }}
@@ -88,6 +89,11 @@ def style_sheet(p: Palette) -> str:
     QPushButton[role="link"] {{
         background: transparent; color: {p.muted}; padding: 3px 4px; text-decoration: underline; }}
     QPushButton[role="link"]:hover {{ color: {p.text}; }}
+    QPushButton[role="choice"] {{
+        background: transparent; color: {p.muted}; border: none; padding: 2px 6px; }}
+    QPushButton[role="choice"]:hover {{ color: {p.text}; }}
+    QPushButton[role="choice"]:checked {{
+        background: {p.line}; color: {p.text}; border-radius: 3px; }}
     QToolButton[role="fold"] {{ background: transparent; border: none; color: {p.muted}; }}
     QToolButton[role="fold"]:hover {{ color: {p.text}; }}
     QTableWidget {{

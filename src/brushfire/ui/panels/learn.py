@@ -15,7 +15,8 @@ from qtpy.QtWidgets import (
 
 from brushfire.errors import SettingsError
 from brushfire.networks.settings import NetworkSettings
-from brushfire.ui.panels.plots import LearningPlot
+from brushfire.ui.panels.plots import CurveView
+from brushfire.ui.panels.quality import QualityView
 from brushfire.ui.widgets import ElidedLabel, Fold, button, column, field_name, form_in, label, row
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from brushfire.session import LearningState
     from brushfire.ui.connections import Connections
     from brushfire.ui.controller import Controller
+    from brushfire.ui.style import Palette
 
 RUNNING = ("waiting", "fitting", "training")
 
@@ -51,17 +53,17 @@ class LearnPanel(QWidget):
         self.reset = button(
             "Reset", self._ask_reset, tip="Forget what was learned; the strokes stay"
         )
-        self.undo = button("Undo model", self._call("undo_model"), tip="Show the model before")
         self.message = label("")
         self.figures = ElidedLabel(role="value")
-        self.plot = LearningPlot()
+        self.quality = QualityView(self._call("undo_model"))
+        self.curves = CurveView()
         self.question = self._make_question()
         self.network = Fold("Network", self._make_network())
         layout = column(self, margins=(10, 2, 10, 10))
         layout.addWidget(self.message)
         layout.addWidget(self.start_button)
-        layout.addLayout(row(self.stop, self.undo, self.reset, QVBoxLayout(), stretch=3))
-        for part in (self.question, self.figures, self.plot, self.network):
+        layout.addLayout(row(self.stop, self.reset, QVBoxLayout(), stretch=2))
+        for part in (self.question, self.quality, self.curves, self.figures, self.network):
             layout.addWidget(part)
         events = controller.session.events
         connections.connect(events.learning_changed, self.update_view)
@@ -137,7 +139,7 @@ class LearnPanel(QWidget):
         self.start_button.setText("Pause" if running else again)
         self.stop.setEnabled(running or state.phase == "paused")
         self.reset.setEnabled(ready and (has_model or state.step > 0))
-        self.undo.setEnabled(state.can_undo)
+        self.quality.show_state(state, session.classes)
         empty = "Open a volume and paint strokes of two classes first."
         message = state.message if ready else empty
         self.message.setText(message)
@@ -146,10 +148,15 @@ class LearnPanel(QWidget):
         self.figures.set_text(
             f"Step {state.step} · {state.steps_per_second:.1f} steps/s · {state.device.upper()}"
         )
-        some = bool(state.loss or state.dice)
-        self.plot.setVisible(some)
+        some = bool(state.loss or state.scores)
+        self.curves.setVisible(some)
         if some:
-            self.plot.show_state(state, session.classes)
+            self.curves.plot.show_state(state, session.classes)
+
+    def set_palette(self, palette: Palette) -> None:
+        """Take the colours of the theme."""
+        self.quality.set_palette(palette)
+        self.curves.plot.set_palette(palette)
 
     def update_settings(self) -> None:
         """Show the network settings of the session."""

@@ -1,13 +1,17 @@
-"""The live plot of Dice on held-out strokes and of the training loss."""
+"""The live plot of Dice on held-out strokes and of the training loss, over time or strokes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyqtgraph as pg
 from numpy.lib.stride_tricks import sliding_window_view
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QButtonGroup, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from brushfire.ui.widgets import button, column, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,11 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from brushfire.annotations import LabelClass
-    from brushfire.session import LearningState
+    from brushfire.session import LearningState, ScorePoint
     from brushfire.ui.style import Palette
 
 TREND = 21
 """Steps over which the trend of the loss is taken, odd."""
+Axis = Literal["minutes", "strokes"]
+
+_LOSS_HEIGHT = 72
 INTERVAL_MS = 500
 """A redraw takes tens of milliseconds, so there are at most two a second."""
 
@@ -37,13 +44,16 @@ def trend(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class LearningPlot(pg.GraphicsLayoutWidget):
-    """Dice of each class above, training loss below, on one axis of steps."""
+    """Dice of each class above, training loss below, on one axis of minutes of learning.
+
+    Over the number of strokes there is Dice alone: the best view of what painting more brings.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.setFixedHeight(160)
         self.setMinimumWidth(1)
-        self.setToolTip("Above: Dice on held-out strokes, one line a class. Below: training loss.")
+        self.axis: Axis = "minutes"
         self.dice = self._plot(0, "Dice")
         self.loss = self._plot(1, "Loss")
         # The loss comes with every step, Dice only now and then: the loss sets the range.
@@ -54,11 +64,13 @@ class LearningPlot(pg.GraphicsLayoutWidget):
         self._dice_curves: dict[int, pg.PlotDataItem] = {}
         self._palette: Palette | None = None
         self._pending: tuple[LearningState, tuple[LabelClass, ...]] | None = None
+        self._drawn: tuple[LearningState, tuple[LabelClass, ...]] | None = None
         self.redraws = 0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(INTERVAL_MS)
         self._timer.timeout.connect(self._flush)
+        self.set_axis("minutes")
 
     def _plot(self, at: int, title: str) -> pg.PlotItem:
         plot = self.addPlot(row=at, col=0)
@@ -84,6 +96,25 @@ class LearningPlot(pg.GraphicsLayoutWidget):
         self._loss_curve.setPen(pg.mkPen(palette.line, width=1))
         self._loss_trend.setPen(pg.mkPen(palette.text, width=1.5))
 
+    def set_axis(self, axis: Axis) -> None:
+        """Draw over minutes of learning, or over the number of strokes."""
+        self.axis = axis
+        over_time = axis == "minutes"
+        self.loss.setVisible(over_time)
+        self.ci.layout.setRowStretchFactor(0, 3)
+        self.ci.layout.setRowStretchFactor(1, 2 if over_time else 0)
+        self.ci.layout.setRowMaximumHeight(1, _LOSS_HEIGHT if over_time else 0)
+        self.dice.setXLink(self.loss if over_time else None)
+        bottom = self.dice.getAxis("bottom")
+        bottom.setStyle(showValues=not over_time)
+        bottom.setHeight(4 if over_time else 18)
+        if not over_time:
+            self.dice.enableAutoRange(axis="x")
+        told = "Above: Dice, one line a class. Below: training loss. Over minutes of learning."
+        self.setToolTip(told if over_time else "Dice of each class over the number of strokes.")
+        self._pending = self._pending or self._drawn
+        self._flush()
+
     def show_state(self, state: LearningState, classes: Sequence[LabelClass]) -> None:
         """Draw ``state`` soon; newer states replace one that waits."""
         self._pending = (state, tuple(classes))
@@ -95,23 +126,64 @@ class LearningPlot(pg.GraphicsLayoutWidget):
         if self._pending is None or not self.isVisible():
             return
         (state, classes), self._pending = self._pending, None
+        self._drawn = (state, classes)
         self.redraws += 1
-        steps = np.array([s for s, _ in state.loss], float)
-        loss = np.array([v for _, v in state.loss], float)
-        self._loss_curve.setData(steps, loss)
-        self._loss_trend.setData(steps, trend(loss))
+        minutes = np.array([at for *_, at in state.loss], np.float64) / 60
+        loss = np.array([value for _, value, _ in state.loss], np.float64)
+        self._loss_curve.setData(minutes, loss)
+        self._loss_trend.setData(minutes, trend(loss))
         colors = {entry.value: entry.color for entry in classes}
         for value in set(self._dice_curves) - set(colors):
             self.dice.removeItem(self._dice_curves.pop(value))
         for value, color in colors.items():
-            points = [(s, d[value]) for s, d in state.dice if d.get(value) is not None]
+            points = curve_of(state.scores, value, self.axis)
             curve = self._dice_curves.get(value)
             if curve is None:
                 curve = self._dice_curves[value] = self.dice.plot()
             curve.setPen(pg.mkPen(color, width=2))
+            dots = self.axis == "strokes" or len(points) < 3
             curve.setData(
-                [s for s, _ in points], [v for _, v in points],
-                symbol="o" if len(points) < 3 else None, symbolSize=5, symbolBrush=color,
-                symbolPen=None,
+                [x for x, _ in points], [y for _, y in points],
+                symbol="o" if dots else None, symbolSize=5, symbolBrush=color, symbolPen=None,
             )  # fmt: skip
+        self.dice.setYRange(floor_of(state.scores), 1, padding=0.06)
         self._timer.start()
+
+
+def floor_of(scores: Sequence[ScorePoint]) -> float:
+    """Return where the axis of Dice begins: at a quarter below all of it, so that it is seen."""
+    least = min((dice for point in scores for dice in point.dice.values()), default=0.0)
+    return max(0.0, math.floor(4 * (least - 0.05)) / 4)
+
+
+def curve_of(scores: Sequence[ScorePoint], value: int, axis: Axis) -> list[tuple[float, float]]:
+    """Return the Dice of a class over minutes, or over strokes the last of each number of them."""
+    known = [point for point in scores if value in point.dice]
+    if axis == "minutes":
+        return [(point.seconds / 60, point.dice[value]) for point in known]
+    return sorted({point.strokes: point.dice[value] for point in known}.items())
+
+
+class CurveView(QWidget):
+    """The plot, and a small switch for what it goes over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "plain")
+        self.plot = LearningPlot()
+        self.minutes = self._choice("minutes", "Dice over minutes of learning")
+        self.strokes = self._choice("strokes", "Dice over the number of strokes")
+        self.minutes.setChecked(True)
+        group = QButtonGroup(self)
+        for one in (self.minutes, self.strokes):
+            group.addButton(one)
+        name = QLabel("Dice over")
+        name.setProperty("role", "muted")
+        layout = column(self, spacing=2)
+        layout.addLayout(row(name, self.minutes, self.strokes, QVBoxLayout(), stretch=3))
+        layout.addWidget(self.plot)
+
+    def _choice(self, axis: Axis, tip: str) -> QPushButton:
+        made = button(axis, lambda: self.plot.set_axis(axis), role="choice", tip=tip)
+        made.setCheckable(True)
+        return made

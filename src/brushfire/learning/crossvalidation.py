@@ -1,0 +1,100 @@
+"""How good a convex fit is where too few strokes are painted to hold any out.
+
+Each stroke region is answered by a fit on others, so that no stroke is spent on validation alone.
+Only a fit that takes milliseconds can be repeated like this; a trained network cannot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brushfire.learning.convex import class_weights, fit_linear
+from brushfire.learning.evaluation import answers_of
+from brushfire.learning.fitting import COUNT_POWER, PENALTY, index_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brushfire.learning.gate import Answers
+    from brushfire.learning.runs import Integers, Labels
+
+_FOLDS = 5
+_VOXELS = 1000  # all fits together stay well under a third of a second
+
+
+def cross_validate(
+    values: Tensor,
+    classes: Labels,
+    regions: Integers,
+    known: Sequence[int],
+    *,
+    penalty: float = PENALTY,
+) -> Answers | None:
+    """Return what convex fits answer on the regions that they did not see.
+
+    Regions of each class are divided evenly among up to five parts, each part is answered by a fit
+    on the others. A class with a single region teaches and is not asked for: a fit without it
+    would not know the class.
+
+    Parameters
+    ----------
+    values : Tensor
+        (voxels, terms), each of about unit spread.
+    classes, regions : ndarray
+        (voxels,), class value and region of each voxel.
+    known : sequence of int
+        All class values, in order.
+    penalty : float
+        How stiff the fits are.
+
+    Returns
+    -------
+    Answers or None
+        None where no class has two regions.
+    """
+    rows = _thinned(classes, regions)
+    x = values[torch.from_numpy(rows).to(values.device)].cpu()
+    classes, regions = classes[rows], regions[rows]
+    target = index_table(known)[torch.from_numpy(classes.astype(np.int64))]
+    folds = _folds(classes, regions)
+    asked = folds >= 0
+    if not asked.any():
+        return None
+    logits = x.new_zeros(len(x), len(known))
+    # Every fit starts at nothing: one that started at another fold's would have seen its strokes.
+    start = x.new_zeros(len(known), x.shape[1]), x.new_zeros(len(known))
+    for fold in np.unique(folds[asked]):
+        test = torch.from_numpy(folds == fold)
+        taught = target[~test]
+        weights = class_weights(torch.bincount(taught, minlength=len(known)), COUNT_POWER)
+        weight, bias = fit_linear(x[~test], taught, weights, start, penalty=penalty)
+        logits[test] = torch.addmm(bias, x[test], weight.t())
+    return answers_of(logits[torch.from_numpy(asked)], known, classes[asked], regions[asked], known)
+
+
+def _thinned(classes: Labels, regions: Integers) -> Integers:
+    """Return rows of about `_VOXELS` voxels, evenly over each class, one of each region if any."""
+    values = np.unique(classes)
+    kept = [np.unique(regions, return_index=True)[1][:_VOXELS]]
+    for value in values:
+        found = np.flatnonzero(classes == value)
+        found = found[np.argsort(regions[found], kind="stable")]
+        kept.append(found[:: max(1, round(len(found) * len(values) / _VOXELS))])
+    return np.unique(np.concatenate(kept))
+
+
+def _folds(classes: Labels, regions: Integers) -> Integers:
+    """Return the part that each voxel's region is in; -1 where its class has no other region."""
+    numbers, first, of_voxel = np.unique(regions, return_index=True, return_inverse=True)
+    of_class = classes[first]
+    parts = np.full(len(numbers), -1, np.int64)
+    rng = np.random.default_rng(0)
+    for value in np.unique(of_class):
+        places = np.flatnonzero(of_class == value)
+        if len(places) > 1:
+            parts[rng.permutation(places)] = np.arange(len(places)) % _FOLDS
+    return parts[of_voxel]
