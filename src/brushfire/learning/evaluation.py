@@ -61,7 +61,7 @@ def answers_of(
         Class values that the answers have columns for, beside the known ones.
     """
     values = np.asarray(known, np.int64)
-    chances = logits.double().softmax(1).cpu().numpy()
+    chances = logits.cpu().double().softmax(1).numpy()
     right = truth[:, None] == values
     likelihood = np.where(right, chances, 0).sum(1)  # 0 for a class that the model does not know
     columns = sorted({*classes, *known})

@@ -40,7 +40,7 @@ CLEAR = 0.01
 _ONE_SIDED = 1.645  # standard deviations: 95 % of a normal distribution lie above minus that
 _SURER = 0.99  # of the cross-entropy: a swap repaints all that is visible, so not for nothing
 _LEAST_LIKELY = 1e-3  # one voxel that a stroke touched by mistake must not outweigh all others
-_POOLED = 2000  # regions, all classes together, beyond which neighbours are drawn together
+_POOLED = 600  # regions, all classes together, beyond which neighbours are drawn together
 _TINY = 1e-9  # of Dice: rounding
 
 Decision = Literal["better", "surer", "follows", "no better", "worse"]
