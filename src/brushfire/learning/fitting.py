@@ -35,22 +35,24 @@ def index_table(classes: Sequence[int]) -> Tensor:
     return table
 
 
-def fit_convex(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:
-    """Fit the convex part of a model on the strokes at the sites, from nothing.
+def fit_convex(model: SegmentationModel, raw: Tensor, classes: np.ndarray[Any, Any]) -> None:
+    """Fit the convex part of a model, from nothing.
 
     Parameters
     ----------
     model : SegmentationModel
         Its other parts stay as they are.
-    cache, sites
-        Where the strokes are.
+    raw : Tensor
+        Features of labelled voxels, (voxels, inputs), as `SegmentationModel.raw_inputs` makes them.
+    classes : ndarray
+        (voxels,), class values.
     """
     assert model.convex is not None
-    raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
+    raw, known = _chosen(raw, classes)
     model.convex.look(raw)
     values = model.convex.terms(raw.t()).t()
     start = torch.zeros_like(model.convex.weight), torch.zeros_like(model.convex.bias)
-    weight, bias = _fit(values, classes, model.classes, start)
+    weight, bias = _fit(values, known, model.classes, start)
     model.convex.weight.copy_(weight)
     model.convex.bias.copy_(bias)
 

@@ -31,7 +31,7 @@ LEVEL = 0.9
 FEWEST = 3
 """Regions of a class from which an interval can be told: with two it would be far too narrow."""
 
-LARGEST_MARGIN = 0.02
+LARGEST_MARGIN = 0.1
 """Of mean Dice: a model that is worse by more than that is never shown."""
 
 CLEAR = 0.01

@@ -118,6 +118,7 @@ class Learner:
         self._history: list[ModelSnapshot] = []
         self._race = Race(self._answers, self._cross_validate)
         self._fit: Entrant | None = None  # kept, so that it is measured once
+        self._informed = False  # whether the shown model knows the held-out strokes
         self._slabs: list[Block] | None = None
         self._trainer: Trainer | None = None
         warm_up()
@@ -205,9 +206,22 @@ class Learner:
         """
         started = time.perf_counter()
         sites = self._sites(held=False, budget=self._fit_pixels)
-        self._ready_trainer().fit(self._cache, sites)
+        held = self._sites(held=True, budget=self._fit_pixels)
+        self._ready_trainer().fit(self._cache, sites, held)
         self._fitted, self._changed, self._fit = self._given, (), None
+        if self._informed and self._race.shown is not None:
+            self._race.show(self._judged(self._race.shown))
+        self._informed = False
         self._seconds += time.perf_counter() - started
+
+    def _judged(self, shown: Entrant) -> Entrant:
+        """Return a loaded model as it is judged: by a fit that does not know held-out strokes."""
+        twin = self._ready_trainer().average
+        model = copy.deepcopy(shown.model)
+        if model.convex is None or twin.convex is None or model.classes != twin.classes:
+            return shown
+        model.convex.load_state_dict(twin.convex.state_dict())
+        return Entrant(shown.kind, model, shown.seen)
 
     def _sites(self, *, held: bool, budget: int) -> list[Site]:
         """Return where strokes are, as much of it as the budget of pixels allows."""
@@ -341,7 +355,7 @@ class Learner:
 
     def _accept(self, winner: Entrant, finish: Finish) -> ModelSnapshot:
         self._revision += 1
-        model = winner.model
+        model = self._ready_trainer().for_show(winner.model)
         model.prior_shift.copy_(prior_shift(model, self._anywhere(), self._prior(model)))
         model.halo = measure_halo(model, self._halo_blocks(), core=_HALO_CORE)
         metrics = {
@@ -402,6 +416,8 @@ class Learner:
             return None
         self._history.pop()
         self._race.go_back(self._load(self._history[-1]), self._regions.version)
+        if self.ready is None:
+            self.fit()
         return self._history[-1]
 
     def restore(self, models: Sequence[ModelSnapshot]) -> None:
@@ -438,6 +454,7 @@ class Learner:
         shown = Entrant(kind_of(snapshot), copy.deepcopy(model), self._fitted)
         if not model.head_weight.any():
             model.start()  # a fit alone: its layers were never shown
+        self._informed = True
         self._trainer, self._fit = self._new_trainer(model, restored=True), None
         self._match_classes()
         return shown

@@ -16,6 +16,7 @@ from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.disturbance import disturbed, noise_level
 from brushfire.learning.fitting import COUNT_POWER, fit_convex, index_table, start_head
 from brushfire.learning.losses import consistency_loss, segmentation_loss
+from brushfire.learning.probe import picked, probe
 from brushfire.learning.workload import counted
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Trainer:
         self.lost = 0
         self._settings = settings
         self._restored = restored
+        self._informed: SegmentationModel | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._model = model.train()
         self.average = copy.deepcopy(model).requires_grad_(False)
@@ -95,15 +97,49 @@ class Trainer:
             if mine.shape == theirs.shape and theirs in memory:
                 self._optimiser.state[mine] = memory[theirs]
 
-    def fit(self, slabs: SlabCache, sites: Sequence[Site]) -> None:
-        """Fit the convex part on the strokes at the sites; what was trained stays beside it."""
-        if self.average.convex is not None:
-            fit_convex(self.average, slabs, sites)
-            assert self._model.convex is not None
-            self._model.convex.load_state_dict(self.average.convex.state_dict())
-        elif not self.trained:
-            start_head(self.average, slabs, sites)
-            self._model.load_state_dict(self.average.state_dict())
+    def fit(self, slabs: SlabCache, sites: Sequence[Site], held: Sequence[Site]) -> None:
+        """Fit the convex part on strokes; what was trained stays beside it.
+
+        Parameters
+        ----------
+        slabs : SlabCache
+            Where intensities come from.
+        sites, held : sequence of Site
+            The strokes that teach, and those that are held out. What is shown, `for_show`, learns
+            from all of them; what is judged does not know the latter.
+        """
+        average = self.average
+        if average.convex is None:
+            if not self.trained:
+                start_head(average, slabs, sites)
+                self._model.load_state_dict(average.state_dict())
+            return
+        raw, classes = probe(average, slabs, sites, picked(average.raw_inputs))
+        fit_convex(average, raw, classes)
+        self._take_convex(self._model, average)
+        self._informed = None
+        if held:
+            more, of_more = probe(average, slabs, held, picked(average.raw_inputs))
+            self._informed = copy.deepcopy(average)
+            fit_convex(self._informed, torch.cat([raw, more]), np.concatenate([classes, of_more]))
+
+    def for_show(self, model: SegmentationModel) -> SegmentationModel:
+        """Return a candidate as it is shown: its convex part has learnt from every stroke.
+
+        A stroke that corrects something must be followed where it was painted, also if it is
+        held out.
+        """
+        if self._informed is None or self._informed.classes != model.classes:
+            return model
+        shown = copy.deepcopy(model)
+        self._take_convex(shown, self._informed)
+        return shown
+
+    @staticmethod
+    def _take_convex(model: SegmentationModel, other: SegmentationModel) -> None:
+        assert model.convex is not None
+        assert other.convex is not None
+        model.convex.load_state_dict(other.convex.state_dict())
 
     def candidates(self) -> list[tuple[str, SegmentationModel]]:
         """Return the models that may be shown, each with its kind: "trained", "fitted"."""

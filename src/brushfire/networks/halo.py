@@ -42,6 +42,8 @@ def measure_halo(
         Pixels, a multiple of 8, at most `SegmentationModel.safe_halo`. That safe bound is also
         the answer where the blocks are too small to tell.
     """
+    if model.is_convex:
+        return model.feature_reach
     return max((_measure(model, block, core) for block in blocks), default=model.safe_halo)
 
 
@@ -55,7 +57,9 @@ def _measure(model: SegmentationModel, block: np.ndarray[Any, Any], core: int) -
         middle = slice(top, top + core), slice(left, left + core)
         whole = model(x, middle).softmax(1)
         agreed = False
-        for halo in range(_STEP, room - 2 * _STEP + 1, _STEP):
+        # What the features reach is needed in any case.
+        least = max(_STEP, model.feature_reach // _STEP * _STEP)
+        for halo in range(least, room - 2 * _STEP + 1, _STEP):
             part = x[:, :, top - halo : top + core + halo, left - halo : left + core + halo]
             inner = model(part, (slice(halo, halo + core),) * 2).softmax(1)
             agrees = float((inner - whole).abs().max()) <= _ASKED

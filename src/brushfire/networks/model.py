@@ -118,7 +118,17 @@ class SegmentationModel(nn.Module):
     @property
     def safe_halo(self) -> int:
         """Pixels beyond which nothing can reach a tile's core, whatever the weights."""
-        return self.settings.reach + (0 if self.bank is None else 2 * self.bank.radius)
+        return self.settings.reach + 2 * self.feature_reach
+
+    @property
+    def feature_reach(self) -> int:
+        """Pixels beyond which nothing can reach the features of a pixel."""
+        return 0 if self.bank is None else self.bank.radius
+
+    @property
+    def is_convex(self) -> bool:
+        """Whether the layers change nothing, so that pixels are told by their features alone."""
+        return self.convex is not None and not bool(self.head_weight.any())
 
     @property
     def context(self) -> int:
@@ -180,7 +190,7 @@ class SegmentationModel(nn.Module):
         rows, columns = core or (slice(None), slice(None))
         if self.convex is None:
             return self._layers_on(raw)[:, :, rows, columns]
-        if not self._corrects:
+        if self.is_convex:
             fitted: Tensor = self.convex(raw[:, :, rows, columns])
             return fitted
         fitted = self.convex(raw)
@@ -197,15 +207,10 @@ class SegmentationModel(nn.Module):
             Of the pixels, int64.
         """
         raw = self.raw_inputs(normalised)
-        if self.convex is None or self._corrects:
+        if self.convex is None or not self.is_convex:
             return self.logits_of(raw)[0][:, rows, columns].t()
         fitted: Tensor = self.convex(raw[:, :, rows, columns])[0]
         return fitted.t()
-
-    @property
-    def _corrects(self) -> bool:
-        """Whether the layers change anything: not before something was learned."""
-        return torch.is_grad_enabled() or bool(self.head_weight.any())
 
     def correction(self, raw: Tensor, fitted: Tensor) -> Tensor:
         """Return what the layers add to the logits of the convex part.
