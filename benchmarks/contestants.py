@@ -78,7 +78,9 @@ class Ours(Contestant):
         depth, height, width = case.volume.shape
         size = case.volume.voxel_size
         network = suggest_settings(case.volume.shape, size[0] / size[1], cores=2, gpu=False)
-        learning = LearningSettings(**{key: value for part in without for key, value in _OFF[part].items()})
+        learning = LearningSettings(
+            **{key: value for part in without for key, value in _OFF[part].items()}
+        )
         case.volume.statistics()
 
         def learner() -> Learner:
@@ -258,5 +260,12 @@ class PlainMSD(FromScratch):
         return torch.nn.Sequential(layers, torch.nn.Conv2d(layers.maps, classes, 1))
 
 
-_OFF: dict[str, dict] = {}
+_OFF: dict[str, dict[str, object]] = {
+    "pretrained": {"pretrained": False},
+    "average": {"average": 0.0},
+    "augment": {"augment": False},
+    "consistency": {"consistency": 0.0},
+    "decay": {"weight_decay": 0.0},
+    "dice": {"dice_weight": 0.0},
+}
 CONTESTANTS = {"forest": Forest, "unet": UNet, "msd": PlainMSD, "ours": Ours}

@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from arena import FIRST, NAMES, User, load_case, scores
 from contestants import CONTESTANTS, Ours
-from reporting import data_folder, note, parser, report
+from reporting import data_folder, note, parser
 
 if TYPE_CHECKING:
     from argparse import Namespace

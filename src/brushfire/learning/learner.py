@@ -453,7 +453,8 @@ class Learner:
         self._fitted = int(snapshot.metrics.get("annotations", 0))
         shown = Entrant(kind_of(snapshot), copy.deepcopy(model), self._fitted)
         if not model.head_weight.any():
-            model.start()  # a fit alone: its layers were never shown
+            # A fit alone: its layers were never shown.
+            model.start(pretrained=self._learning.pretrained)
         self._informed = True
         self._trainer, self._fit = self._new_trainer(model, restored=True), None
         self._match_classes()
@@ -503,7 +504,7 @@ class Learner:
                     mean=statistics.mean,
                     std=statistics.std,
                 )
-            model.start()
+            model.start(pretrained=self._learning.pretrained)
             self._trainer = self._new_trainer(model.to(self._device), restored=False)
         return self._trainer
 

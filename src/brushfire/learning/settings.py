@@ -36,6 +36,8 @@ class LearningSettings:
         Decay of the moving average of weights that is shown, 0 (none) to below 1.
     augment : bool
         Whether patches are flipped, turned, and changed in gain, offset and noise.
+    pretrained : bool
+        Whether the layers begin with weights that know shapes; otherwise with random ones.
     held_out : float
         Share of the stroke regions of a class that is kept for validation, 0 to 0.5.
     cache_bytes : int
@@ -56,6 +58,7 @@ class LearningSettings:
     consistency: float = 3.0
     average: float = 0.98
     augment: bool = True
+    pretrained: bool = True
     held_out: float = 0.2
     cache_bytes: int = 256 * 2**20
 

@@ -107,13 +107,18 @@ class SegmentationModel(nn.Module):
         self.register_buffer("prior_shift", torch.zeros(count))
         self.halo = self.safe_halo
 
-    def start(self) -> None:
+    def start(self, *, pretrained: bool = True) -> None:
         """Take over weights that were learned before any stroke, if there are some of this shape.
 
         Otherwise the layers are random, and change nothing until they are trained.
+
+        Parameters
+        ----------
+        pretrained : bool
+            Whether to take them over, beside how inputs are standardised.
         """
         if self.convex is not None:
-            take_over_pretrained(self)
+            take_over_pretrained(self, weights=pretrained)
 
     @property
     def safe_halo(self) -> int:

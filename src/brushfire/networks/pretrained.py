@@ -1,6 +1,6 @@
 """Weights that were learned on textures and shapes made by code, shipped with the package.
 
-`tools/pretrain.py` makes them.
+`tools/pretraining/pretrain.py` makes them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,17 @@ def _weights() -> dict[str, torch.Tensor]:
     return weights
 
 
-def take_over_pretrained(model: SegmentationModel) -> bool:
-    """Give a model the shipped weights; return whether its layers are of their shape.
+def take_over_pretrained(model: SegmentationModel, *, weights: bool) -> bool:
+    """Give a model the shipped weights; return whether it took them.
 
     How its inputs are standardised is taken over in any case.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        With a convex part.
+    weights : bool
+        Whether they are wanted.
     """
     shipped = _weights()
     model.input_mean.copy_(shipped["input_mean"])
@@ -37,7 +44,8 @@ def take_over_pretrained(model: SegmentationModel) -> bool:
     dilations = tuple(int(value) for value in shipped["dilations"])
     names = [name for name in shipped if name in own]
     fits = (
-        model.layers.dilations == dilations
+        weights
+        and model.layers.dilations == dilations
         and set(names) == set(own)
         and all(own[name].shape == shipped[name].shape for name in names)
     )
