@@ -4,7 +4,7 @@ A user is played on each made-up picture: a few strokes, the convex fit on their
 program does it. The layers then learn to correct what the fit makes of another picture of the same
 kind, and of the rest of this one. Nothing but code goes in. An hour on two cores::
 
-    python tools/pretraining/pretrain.py --minutes 60 --out src/brushfire/networks/shapes.safetensors
+    python tools/pretraining/pretrain.py --out src/brushfire/networks/shapes.safetensors
 """
 
 from __future__ import annotations
