@@ -7,7 +7,7 @@ from torch.nn import functional
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.disturbance import disturbed, noise_level
 from brushfire.learning.losses import consistency_loss, segmentation_loss, soft_dice_loss
-from brushfire.learning.proportions import estimate_proportions
+from brushfire.learning.proportions import estimate_proportions, mean_recall
 
 
 def test_only_labelled_voxels_count() -> None:
@@ -121,3 +121,9 @@ def test_disturbing_is_decided_by_the_generator() -> None:
     assert torch.equal(first, second)
     assert not torch.equal(first, x)
     torch.testing.assert_close(first, x, rtol=0.5, atol=1.0)
+
+
+def test_mean_recall_counts_every_class_alike() -> None:
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    assert mean_recall(logits, torch.tensor([0, 0, 0, 1, 1])) == pytest.approx(0.75)
+    assert mean_recall(logits[:3], torch.tensor([0, 0, 0])) == 1

@@ -14,8 +14,8 @@ from torch import Tensor
 from brushfire.errors import LearningError, ModelError
 from brushfire.learning.crossvalidation import cross_validate
 from brushfire.learning.evaluation import evaluate_model, regions_of
-from brushfire.learning.fitting import COUNT_POWER, feature_terms
-from brushfire.learning.probe import CELL, MARGIN, find_sites
+from brushfire.learning.fitting import COUNT_POWER, feature_terms, index_table
+from brushfire.learning.probe import CELL, MARGIN, find_sites, probe
 from brushfire.learning.proportions import prior_shift
 from brushfire.learning.race import Entrant, Race, Strokes
 from brushfire.learning.reasons import kind_of
@@ -356,7 +356,8 @@ class Learner:
     def _accept(self, winner: Entrant, finish: Finish) -> ModelSnapshot:
         self._revision += 1
         model = self._ready_trainer().for_show(winner.model)
-        model.prior_shift.copy_(prior_shift(model, self._anywhere(), self._prior(model)))
+        shift = prior_shift(model, self._anywhere(), self._prior(model), self._answered(model))
+        model.prior_shift.copy_(shift)
         model.halo = measure_halo(model, self._halo_blocks(), core=_HALO_CORE)
         metrics = {
             "kind": winner.kind,
@@ -371,6 +372,13 @@ class Learner:
         self._history = [*self._history[1 - _HISTORY :], snapshot]
         self._race.show(winner)
         return snapshot
+
+    def _answered(self, model: SegmentationModel) -> tuple[Tensor, Tensor]:
+        """Return the logits of a model at some strokes, and the index of their classes."""
+        sites = self._sites(held=False, budget=self._score_pixels // 2)
+        logits, classes = probe(model, self._cache, sites, model.logits_at)
+        known = torch.from_numpy(classes.astype(np.int64))
+        return logits, index_table(model.classes)[known].to(logits.device)
 
     def _prior(self, model: SegmentationModel) -> Tensor:
         """Return the proportions of classes that a model learns from, weights included."""

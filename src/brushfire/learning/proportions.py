@@ -2,7 +2,9 @@
 
 People paint about as much of a rare class as of a common one, so that a model learns that they
 are equally common. Expectation-maximisation on unlabelled pixels (Saerens et al. 2002) estimates
-how common they are in the volume; no label is needed.
+how common they are in the volume; no label is needed. That goes wrong where classes look alike or
+strokes lie where the model erred, and then it contradicts the strokes: it is believed only as far
+as it does not.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ _ITERATIONS = 30
 _STRENGTH = 0.5  # of the correction: the whole one costs the rare classes their overlap
 _DOUBT = 0.05  # share of the strokes' proportions that stays: no class is ruled out
 _PIXELS = 20_000
+_SHARES = (1.0, 0.5, 0.25, 0.125)  # of the correction that are tried in turn
+_LOSS = 0.01  # of the mean recall on strokes that a correction may cost
 
 
 def estimate_proportions(probabilities: Tensor, prior: Tensor) -> Tensor:
@@ -41,7 +45,12 @@ def estimate_proportions(probabilities: Tensor, prior: Tensor) -> Tensor:
     return found
 
 
-def prior_shift(model: SegmentationModel, slabs: Sequence[Block], prior: Tensor) -> Tensor:
+def prior_shift(
+    model: SegmentationModel,
+    slabs: Sequence[Block],
+    prior: Tensor,
+    strokes: tuple[Tensor, Tensor],
+) -> Tensor:
     """Return what to add to the logits of a model, (classes,).
 
     Parameters
@@ -52,6 +61,9 @@ def prior_shift(model: SegmentationModel, slabs: Sequence[Block], prior: Tensor)
         Intensities anywhere in the volume, (channels, slices, y, x).
     prior : Tensor
         (classes,), the proportions that the model learnt from.
+    strokes : tuple of Tensor
+        What the model makes of labelled voxels, logits (voxels, classes), and the index of the
+        class of each (voxels,).
     """
     parts = []
     each = _PIXELS // max(len(slabs), 1)
@@ -66,4 +78,18 @@ def prior_shift(model: SegmentationModel, slabs: Sequence[Block], prior: Tensor)
     found = estimate_proportions(torch.cat(parts), prior)
     found = (1 - _DOUBT) * found + _DOUBT * prior
     shift = _STRENGTH * (found / prior).log()
-    return (shift - shift.mean()).to(model.prior_shift)
+    shift = (shift - shift.mean()).to(model.prior_shift)
+    logits, target = strokes
+    enough = mean_recall(logits, target) - _LOSS
+    for share in _SHARES:
+        if mean_recall(logits + share * shift, target) >= enough:
+            return share * shift
+    return torch.zeros_like(shift)
+
+
+def mean_recall(logits: Tensor, target: Tensor) -> float:
+    """Return the share of voxels that are found, the mean over the classes in ``target``."""
+    right = (logits.argmax(1) == target).double()
+    count = torch.bincount(target, minlength=logits.shape[1])
+    found = torch.bincount(target, right, minlength=logits.shape[1])
+    return float((found[count > 0] / count[count > 0]).mean())
