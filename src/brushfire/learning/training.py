@@ -146,6 +146,8 @@ class Trainer:
         trained = copy.deepcopy(self.average)
         if trained.convex is None:
             return [("trained", trained)]
+        if trained.is_convex:  # the layers, random so far, add nothing to the fit
+            return [("fitted", trained)]
         fitted = copy.deepcopy(trained)
         with torch.no_grad():
             fitted.head_weight.zero_()
