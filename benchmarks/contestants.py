@@ -77,7 +77,7 @@ class Ours(Contestant):
         super().__init__(case, seed, now)
         depth, height, width = case.volume.shape
         size = case.volume.voxel_size
-        network = suggest_settings(case.volume.shape, size[0] / size[1], cores=2, gpu=False)
+        network = suggest_settings(case.volume.shape, size[0] / size[1])
         learning = LearningSettings(
             **{key: value for part in without for key, value in _OFF[part].items()}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import threading
 from contextlib import closing
@@ -217,11 +218,11 @@ def test_a_kept_model_is_told_with_its_own_score(make_engine, strokes, monkeypat
     engine.send(m.Pause())
     collect(engine, lambda es: m.PhaseChanged("paused") in es)
     learner = engine._coach._pupil.learner
-    model = learner._trainer.fitted_model()
-    with torch.no_grad():
-        model.head_weight.neg_()
-        model.head_bias.neg_()
-    monkeypatch.setattr(learner._trainer, "candidates", lambda voxels: [("trained", model)])
+    model = copy.deepcopy(learner._trainer.average)
+    model.head_weight.zero_()
+    model.convex.weight.neg_()
+    model.convex.bias.neg_()
+    monkeypatch.setattr(learner._trainer, "candidates", lambda: [("trained", model)])
     engine.drain(10**6)
     engine.send(m.Train())
     told = collect(engine, has(m.Evaluated))[-1]

@@ -367,10 +367,11 @@ def test_a_fitted_head_answers_without_the_layers_what_it_answers_with_them() ->
     )
     torch.manual_seed(0)
     model = SegmentationModel(NETWORK, 1, (1, 2))
-    trainer = Trainer(model, LearningSettings(), [], share=None, seed=0)
-    trainer.fit_first(slabs, sites, ())
-    fitted = trainer.fitted_model()
-    assert fitted is not None
+    torch.nn.init.normal_(model.head_weight)
+    trainer = Trainer(model, LearningSettings(), [], restored=False, seed=0)
+    trainer.fit(slabs, sites, [])
+    fitted = dict(trainer.candidates())["fitted"]
+    assert fitted.is_convex
     found = evaluate_model(fitted, slabs, sites, (1, 2))
     logits, truth = probe(fitted, slabs, sites, picked(fitted.logits))
     chances = logits.softmax(1).double().numpy()

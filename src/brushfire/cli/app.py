@@ -28,7 +28,14 @@ from brushfire.cli.terminal import (
     say,
     table,
 )
-from brushfire.errors import AxesError, BrushfireError, Cancelled, SettingsError, VolumeError
+from brushfire.errors import (
+    AxesError,
+    BrushfireError,
+    Cancelled,
+    ModelError,
+    SettingsError,
+    VolumeError,
+)
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -284,8 +291,12 @@ def models(
     names = {c.value: c.name for c in opened.state.classes}
     rows = []
     for revision in opened.models():
-        model = opened.load_model(revision)
         shown = "shown" if revision == opened.state.shown_model else ""
+        try:
+            model = opened.load_model(revision)
+        except ModelError as error:  # of another version: the others are told all the same
+            rows.append((str(revision), shown, str(error), "-", "-", ""))
+            continue
         net = model.settings
         network = f"depth {net.depth}, width {net.width}, {net.slices} slices"
         rows.append((str(revision), shown, network, *_measured(model.metrics, names)))

@@ -460,9 +460,6 @@ class Learner:
         model = SegmentationModel.from_snapshot(snapshot, self._device)
         self._fitted = int(snapshot.metrics.get("annotations", 0))
         shown = Entrant(kind_of(snapshot), copy.deepcopy(model), self._fitted)
-        if not model.head_weight.any():
-            # A fit alone: its layers were never shown.
-            model.start(pretrained=self._learning.pretrained)
         self._informed = True
         self._trainer, self._fit = self._new_trainer(model, restored=True), None
         self._match_classes()

@@ -72,6 +72,8 @@ class Trainer:
         self._restored = restored
         self._informed: SegmentationModel | None = None
         self._generator = torch.Generator().manual_seed(seed)
+        self._start = copy.deepcopy(model).requires_grad_(False)
+        self._start.start(pretrained=settings.pretrained)
         self._model = model.train()
         self.average = copy.deepcopy(model).requires_grad_(False)
         self._optimiser = self._new_optimiser()
@@ -92,6 +94,7 @@ class Trainer:
         old, memory = self._model, self._optimiser.state
         self._model = old.with_classes(classes).train()
         self.average = self.average.with_classes(classes).requires_grad_(False)
+        self._start = self._start.with_classes(classes).requires_grad_(False)
         self._optimiser = self._new_optimiser()
         for mine, theirs in zip(self._model.parameters(), old.parameters(), strict=True):
             if mine.shape == theirs.shape and theirs in memory:
@@ -117,6 +120,7 @@ class Trainer:
         raw, classes = probe(average, slabs, sites, picked(average.raw_inputs))
         fit_convex(average, raw, classes)
         self._take_convex(self._model, average)
+        self._take_convex(self._start, average)
         self._informed = None
         if held:
             more, of_more = probe(average, slabs, held, picked(average.raw_inputs))
@@ -142,15 +146,15 @@ class Trainer:
         model.convex.load_state_dict(other.convex.state_dict())
 
     def candidates(self) -> list[tuple[str, SegmentationModel]]:
-        """Return the models that may be shown, each with its kind: "trained", "fitted"."""
-        trained = copy.deepcopy(self.average)
-        if trained.convex is None:
-            return [("trained", trained)]
-        fitted = copy.deepcopy(trained)
-        with torch.no_grad():
-            fitted.head_weight.zero_()
-            fitted.head_bias.zero_()
-        return [("trained", trained), ("fitted", fitted)]
+        """Return the models that may be shown, each with its kind: "trained", "fitted".
+
+        The fitted one has the layers that it started with, which saw none of these strokes; the
+        trained one those that gradient steps made of them.
+        """
+        if self.average.convex is None:
+            return [("trained", copy.deepcopy(self.average))]
+        fitted = [("fitted", copy.deepcopy(self._start))]
+        return [("trained", copy.deepcopy(self.average)), *fitted] if self.trained else fitted
 
     @property
     def trained(self) -> bool:

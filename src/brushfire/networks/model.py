@@ -110,7 +110,7 @@ class SegmentationModel(nn.Module):
     def start(self, *, pretrained: bool = True) -> None:
         """Take over weights that were learned before any stroke, if there are some of this shape.
 
-        Otherwise the layers are random, and change nothing until they are trained.
+        Otherwise they change nothing until they are trained.
 
         Parameters
         ----------

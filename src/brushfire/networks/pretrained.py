@@ -28,7 +28,8 @@ def _weights() -> dict[str, torch.Tensor]:
 def take_over_pretrained(model: SegmentationModel, *, weights: bool) -> bool:
     """Give a model the shipped weights; return whether it took them.
 
-    How its inputs are standardised is taken over in any case.
+    How its inputs are standardised is taken over in any case. The layers of one that takes no
+    weights change nothing.
 
     Parameters
     ----------
@@ -49,10 +50,9 @@ def take_over_pretrained(model: SegmentationModel, *, weights: bool) -> bool:
         and set(names) == set(own)
         and all(own[name].shape == shipped[name].shape for name in names)
     )
-    if fits:
-        with torch.no_grad():
-            for name in names:
-                own[name].copy_(shipped[name])
-            model.head_weight.mul_(_STRENGTH)
-            model.head_bias.mul_(_STRENGTH)
+    with torch.no_grad():
+        for name in names if fits else ():
+            own[name].copy_(shipped[name])
+        model.head_weight.mul_(_STRENGTH if fits else 0)
+        model.head_bias.mul_(_STRENGTH if fits else 0)
     return fits

@@ -110,8 +110,8 @@ def _check_range(what: str, value: object, highest: int) -> None:
         )
 
 
-def suggest_settings(shape: Triple, spacing: float, *, cores: int, gpu: bool) -> NetworkSettings:
-    """Return a network that suits a volume and a machine.
+def suggest_settings(shape: Triple, spacing: float) -> NetworkSettings:
+    """Return a network that suits a volume.
 
     Parameters
     ----------
@@ -119,16 +119,11 @@ def suggest_settings(shape: Triple, spacing: float, *, cores: int, gpu: bool) ->
         Voxels of the volume at level 0, z, y, x.
     spacing : float
         Distance of two slices over that of two pixels.
-    cores : int
-        Processor cores that learning may use.
-    gpu : bool
-        Whether a graphics processor is at hand.
 
     Returns
     -------
     NetworkSettings
-        Three slices where neighbours are about as near as pixels, else one; deeper where the
-        machine carries it.
+        Three slices where neighbours are about as near as pixels, else one.
     """
     near = spacing <= _NEAR and shape[0] >= 3
     return NetworkSettings(slices=3 if near else 1)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brushfire.annotations import next_class, open_annotations
-from brushfire.engine.device import cores
 from brushfire.errors import BrushfireError, ProjectError
 from brushfire.learning.settings import LearningSettings
 from brushfire.networks.settings import suggest_settings
@@ -82,9 +81,7 @@ def check_opening(volume: Volume, folder: Path | None) -> None:
         _matching_project(volume, folder)
 
 
-def resolve_opening(
-    volume: Volume, folder: Path | None, *, budget_bytes: int, device: str
-) -> Opening:
+def resolve_opening(volume: Volume, folder: Path | None, *, budget_bytes: int) -> Opening:
     """Open or make what belongs to ``volume``, see `check_opening`.
 
     Parameters
@@ -95,8 +92,6 @@ def resolve_opening(
         Project folder; None keeps nothing on disk.
     budget_bytes : int
         Memory budget of a new project.
-    device : str
-        Where the network will run; decides the network that a new project starts with.
 
     Raises
     ------
@@ -104,14 +99,14 @@ def resolve_opening(
         The folder cannot be used, or another process uses it.
     """
     if folder is None:
-        state = _fresh_state(volume, budget_bytes, device)
+        state = _fresh_state(volume, budget_bytes)
         return Opening(volume, None, open_annotations(None, volume.shape), state)
     if (folder / "project.json").exists():
         project = _matching_project(volume, folder)
         models = [project.state.shown_model] if project.state.shown_model is not None else []
     else:
         # Strokes and models may be there all the same: then their settings were damaged.
-        project = create_project(folder, _fresh_state(volume, budget_bytes, device))
+        project = create_project(folder, _fresh_state(volume, budget_bytes))
         models = list(project.models())
     noted = project.state.volume
     if noted.confirmed and noted.voxel_size != volume.voxel_size:
@@ -139,9 +134,9 @@ def reference(volume: Volume, *, confirmed: bool = False) -> VolumeReference:
     )
 
 
-def suggest_network(volume: Volume, device: str) -> NetworkSettings:
-    """Return the network that a project of this volume starts with on this machine."""
-    return suggest_settings(volume.shape, volume.spacing(), cores=cores(), gpu=device != "cpu")
+def suggest_network(volume: Volume) -> NetworkSettings:
+    """Return the network that a project of this volume starts with."""
+    return suggest_settings(volume.shape, volume.spacing())
 
 
 def _matching_project(volume: Volume, folder: Path) -> Project:
@@ -176,13 +171,13 @@ def _last_model(
         return None, f"The last model cannot be shown: start learning to get a new one. {error}"
 
 
-def _fresh_state(volume: Volume, budget_bytes: int, device: str) -> ProjectState:
+def _fresh_state(volume: Volume, budget_bytes: int) -> ProjectState:
     first = next_class(())
     return ProjectState(
         volume=reference(volume),
         classes=(first, next_class((first,))),
         settings=Settings(
-            network=suggest_network(volume, device),
+            network=suggest_network(volume),
             learning=LearningSettings(cache_bytes=shares(budget_bytes).learning),
             memory_budget_bytes=budget_bytes,
             tile=TILE,

@@ -251,9 +251,9 @@ class Session:
         volume = self._need_volume()
         if voxel_size is not None and tuple(voxel_size) != volume.voxel_size:
             self.volume = volume.with_voxel_size(voxel_size)
-            suggested = suggest_network(volume, self._device)
+            suggested = suggest_network(volume)
             if self._record.snapshot is None and self.settings.network == suggested:
-                self.configure(network=suggest_network(self.volume, self._device))
+                self.configure(network=suggest_network(self.volume))
         self.confirmed = True
         self._save()
         self.events.volume_changed.emit()
@@ -596,12 +596,8 @@ class Session:
         check_opening(volume, place)
         if place is not None and self.project is not None and _same(place, self.project.folder):
             self.close_volume()  # a project is open once at a time
-        opening = resolve_opening(
-            volume,
-            place,
-            budget_bytes=self._wanted_budget or default_budget(),
-            device=self._device,
-        )
+        budget = self._wanted_budget or default_budget()
+        opening = resolve_opening(volume, place, budget_bytes=budget)
         return opening, self._wanted_budget or opening.state.settings.memory_budget_bytes
 
     def _tell_everything(self) -> None:
