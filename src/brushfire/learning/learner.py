@@ -46,13 +46,13 @@ __all__ = ["Evaluation", "Learner", "Proposal", "StepReport", "Verdict"]
 _FIT_PIXELS = 3_000_000  # whose features are computed for a fit: about a second
 _SCORE_PIXELS = 500_000  # computed for an evaluation, which comes every few seconds
 _PROPORTION_SLABS = 6  # places of the volume from which proportions of classes are estimated
-_PROPORTION_SIDE = 192
+_PROPORTION_SIDE = 128
 _SMALLEST_PATCH = 64
 _SMALLEST_CELL = 64
 _MOST_LOST = 5  # steps in a row that come to nothing, until learning ends
 _BATCH = 8  # patches of a step where a processor is not what computes
 _HISTORY = 50  # accepted models that can be gone back to
-_HALO_ROOM = 112  # pixels around the part on which a halo is measured, whatever memory there is
+_HALO_ROOM = 144  # pixels around the part on which a halo is measured, whatever memory there is
 _HALO_CORE = 64
 
 
@@ -375,7 +375,7 @@ class Learner:
 
     def _answered(self, model: SegmentationModel) -> tuple[Tensor, Tensor]:
         """Return the logits of a model at some strokes, and the index of their classes."""
-        sites = self._sites(held=False, budget=self._score_pixels // 2)
+        sites = self._sites(held=False, budget=self._score_pixels // 4)
         logits, classes = probe(model, self._cache, sites, model.logits_at)
         known = torch.from_numpy(classes.astype(np.int64))
         return logits, index_table(model.classes)[known].to(logits.device)
