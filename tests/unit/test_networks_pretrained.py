@@ -83,5 +83,7 @@ def test_a_network_without_features_has_nothing_to_take_over() -> None:
     model = started(settings)
     torch.manual_seed(0)
     plain = SegmentationModel(settings, 1, (1, 2))
-    for (name, value), other in zip(model.state_dict().items(), plain.state_dict().values(), strict=True):
+    for (name, value), other in zip(
+        model.state_dict().items(), plain.state_dict().values(), strict=True
+    ):
         assert torch.equal(value, other), name

@@ -98,9 +98,7 @@ def test_the_order_of_classes_does_not_matter(settings: NetworkSettings) -> None
     assert (expected - fitted).abs().max() > 0.01, "the layers do something"
     for order in permutations(range(3)):
         other = model.with_classes([classes[index] for index in order])
-        torch.testing.assert_close(
-            other.logits(x), expected[:, list(order)], rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(other.logits(x), expected[:, list(order)], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
