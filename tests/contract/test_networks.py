@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from safetensors.torch import load, save
+from tests.support.models import about_of, of_version_one, with_about
 
 from brushfire.errors import ModelError
 from brushfire.geometry import Grid
@@ -233,17 +233,22 @@ def test_blocks_too_small_to_tell_leave_the_safe_halo() -> None:
 WEIGHTS = make(SETTINGS[0], channels=1).snapshot(1, {})
 
 
-def about_of(weights: bytes) -> str:
-    length = int.from_bytes(weights[:8], "little")
-    about: str = json.loads(weights[8 : 8 + length])["__metadata__"]["brushfire"]
-    return about
+def test_models_with_features_of_the_first_version_are_refused() -> None:
+    with pytest.raises(ModelError, match="from format version 2 on") as caught:
+        ModelSnapshot.from_bytes(of_version_one(WEIGHTS.weights))
+    assert caught.value.got == "1"
+    assert "Learn again" in caught.value.do
+    assert "strokes are kept" in caught.value.do
 
 
-def with_about(weights: bytes, old: str, new: str) -> bytes:
-    """Return a model file with something else in its description."""
-    about = about_of(weights)
-    assert old in about
-    return save(load(weights), metadata={"brushfire": about.replace(old, new)})
+def test_models_without_features_of_the_first_version_are_read() -> None:
+    model = make(SETTINGS[2], channels=1)
+    first = of_version_one(model.snapshot(1, {}).weights)
+    # They held an empty tensor that is gone.
+    first = save({**load(first), "knots": torch.zeros(0)}, metadata={"brushfire": about_of(first)})
+    again = SegmentationModel.from_snapshot(ModelSnapshot.from_bytes(first))
+    block = block_for(model, 1, 20, 20)
+    assert np.array_equal(again.probabilities(block), model.probabilities(block))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +281,9 @@ def test_weights_that_do_not_fit_the_settings_are_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("name", ["head_weight", "layers.weights.2", "intensity_mean"])
+@pytest.mark.parametrize(
+    "name", ["head_weight", "layers.weights.2", "intensity_mean", "convex.weight"]
+)
 def test_weights_that_are_no_numbers_are_refused(name: str, value: float) -> None:
     model = make(SETTINGS[0], channels=1)
     model.state_dict()[name].view(-1)[-1] = value
@@ -301,7 +308,7 @@ def test_another_architecture_is_refused(other: dict[str, Any]) -> None:
         SegmentationModel.from_snapshot(replace(WEIGHTS, **other))
 
 
-@pytest.mark.parametrize("name", ["intensity_std", "input_std"])
+@pytest.mark.parametrize("name", ["intensity_std", "input_std", "convex.std"])
 def test_a_standard_deviation_of_zero_is_refused(name: str) -> None:
     model = make(SETTINGS[0])
     model.get_buffer(name)[0] = 0

@@ -30,6 +30,7 @@ from brushfire.session.board import JobBoard
 from brushfire.session.exports import resolve_export
 from brushfire.volumes import open_volume
 from support.engines import SHAPE, paint_strokes, textured, truth
+from support.models import of_version_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -264,6 +265,27 @@ def test_a_project_opens_without_its_model_and_says_so(session, make_session, pa
     assert again.labels.counts()
     again.start()
     assert again.wait_for(lambda: again.learning.shown_model is not None, PATIENCE)
+
+
+def test_a_project_with_a_model_of_the_first_version_opens_and_learns_again(
+    session, make_session, path
+):
+    learn(session)
+    session.close()
+    painted, last = session.labels.counts(), max(session.project.models())
+    for file in (session.project.folder / "models").glob("*.safetensors"):
+        file.write_bytes(of_version_one(file.read_bytes()))
+        file.with_suffix(".json").unlink()
+    again = make_session()
+    told = []
+    again.events.notified.connect(told.append)
+    again.open_volume(path)
+    (notice,) = told
+    assert notice.level == "warning"
+    assert "Learn again: the strokes are kept" in notice.text
+    assert again.labels.counts() == painted
+    again.start()
+    assert again.wait_for(lambda: (again.learning.shown_model or 0) > last, PATIENCE)
 
 
 def test_the_project_names_the_last_model_that_was_shown(session):

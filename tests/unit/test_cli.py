@@ -18,6 +18,7 @@ import tifffile
 import torch
 import zarr
 from safetensors.torch import load_file
+from tests.support.models import of_version_one
 from torch.nn import functional
 
 from brushfire import __version__
@@ -216,6 +217,18 @@ def test_models_are_listed(trained: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "shown" in shown
     assert "Class 1 0." in shown or "Class 1 1." in shown
+
+
+def test_models_of_the_first_version_are_told_with_the_next_move(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (trained / "models").glob("*.safetensors"):
+        file.write_bytes(of_version_one(file.read_bytes()))
+        file.with_suffix(".json").unlink()
+    assert main(["models", str(trained)]) == 0
+    assert "Learn again" in " ".join(capsys.readouterr().out.split())
+    assert main(["export", str(trained), "--out", str(tmp_path / "x.tif"), "--device", "cpu"]) == 2
+    assert "Learn again" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("name", ["masks.ome.zarr", "masks.tif"])

@@ -13,6 +13,8 @@ from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 from brushfire.errors import LearningError, ModelError, SettingsError
 from brushfire.geometry import Box
 from brushfire.learning import Learner, LearningSettings
+from brushfire.learning.fitting import fit_convex
+from brushfire.learning.probe import picked, probe
 from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks import NetworkSettings, SegmentationModel
 
@@ -329,6 +331,78 @@ def test_a_restored_model_is_shown_and_trained_on(learner: Learner, volume: Volu
     other.fit()
     following = other.propose().snapshot
     assert following is None or following.revision == snapshot.revision + 1
+
+
+def fitted_on(learner: Learner, *kinds: bool) -> SegmentationModel:
+    """Return a model whose convex part was fitted on these strokes: held out or not."""
+    assert learner._trainer is not None
+    model = copy.deepcopy(learner._trainer.average)
+    sites = [site for held in kinds for site in learner._sites(held=held, budget=10**7)]
+    fit_convex(model, *probe(model, learner._cache, sites, picked(model.raw_inputs)))
+    return model
+
+
+def same_fit(one: SegmentationModel, other: SegmentationModel) -> bool:
+    assert one.convex is not None
+    assert other.convex is not None
+    return torch.allclose(one.convex.weight, other.convex.weight, rtol=1e-2, atol=1e-3)
+
+
+def judged_by_what_teaches(learner: Learner) -> bool:
+    """Whether the shown model knows the held-out strokes, and its judged twin does not."""
+    assert learner.shown is not None
+    assert learner._race.shown is not None
+    shown, twin = SegmentationModel.from_snapshot(learner.shown), learner._race.shown.model
+    taught, informed = fitted_on(learner, False), fitted_on(learner, False, True)
+    assert not same_fit(taught, informed)
+    assert torch.equal(twin.head_weight, shown.head_weight), "they have the same layers"
+    return same_fit(shown, informed) and same_fit(twin, taught)
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+def test_held_out_strokes_are_known_to_what_is_shown_not_to_what_is_judged(
+    learner: Learner, steps: int
+) -> None:
+    learner.fit()
+    for _ in range(steps):
+        learner.step()
+    learner.propose()
+    assert judged_by_what_teaches(learner)
+
+
+def test_a_restored_model_is_judged_by_what_teaches(learner: Learner, volume: Volume) -> None:
+    learner.fit()
+    for _ in range(5):
+        learner.step()
+    snapshot = learner.propose().snapshot
+    assert snapshot is not None
+    expected = learner.evaluate()
+    other = Learner(volume, NETWORK, LEARNING, device="cpu", seed=9)
+    other.restore([snapshot])
+    other.set_annotations(painted().snapshot())
+    other.fit()
+    assert other.shown == snapshot, "what is shown stays as it is"
+    assert judged_by_what_teaches(other)
+    found = other.evaluate()
+    assert (found.voxels, found.mean) == (expected.voxels, pytest.approx(expected.mean, abs=0.02))
+
+
+def test_after_going_back_the_earlier_model_is_judged_by_what_teaches() -> None:
+    store = painted()
+    learner = learner_of(volume_of(stripes(SHAPE), noise=3.0), store)
+    learner.fit()
+    first = learner.propose().snapshot
+    paint_bars(store, stripes(SHAPE), 0)
+    learner.set_annotations(store.snapshot())
+    learner.fit()
+    assert learner.propose().snapshot is not None
+    assert learner.undo() == first == learner.shown
+    assert first is not None
+    earlier, judged = SegmentationModel.from_snapshot(first), learner._race.shown
+    assert judged is not None
+    assert same_fit(judged.model, fitted_on(learner, False)), "of the strokes as they are now"
+    assert not same_fit(judged.model, earlier)
+    assert not same_fit(judged.model, fitted_on(learner, False, True))
 
 
 def test_a_model_of_other_settings_is_refused(learner: Learner, volume: Volume) -> None:

@@ -270,11 +270,10 @@ def blocks(store: LabelStore, truth: np.ndarray, z: int) -> None:
             store[here] = truth[here]
 
 
-def learner_of(store: LabelStore, noise: float = 0.5, **settings: object) -> Learner:
-    """Return a learner on stripes; without features a fit sees single voxels only."""
-    network = replace(NETWORK, **settings)  # type: ignore[arg-type]
+def learner_of(store: LabelStore, noise: float = 0.5) -> Learner:
+    """Return a learner on stripes."""
     volume = volume_of(stripes(SHAPE), noise=noise)
-    learner = Learner(volume, network, LearningSettings(patch=64), device="cpu")
+    learner = Learner(volume, NETWORK, LearningSettings(patch=64), device="cpu")
     learner.set_annotations(store.snapshot())
     return learner
 
@@ -283,7 +282,7 @@ def test_the_network_takes_over_where_it_is_better() -> None:
     store = empty_labels(SHAPE)
     for z in range(3):
         blocks(store, stripes(SHAPE), z)
-    learner = learner_of(store, noise=1.0, features=False)
+    learner = learner_of(store, noise=3.0)
     learner.fit()
     first = learner.propose()
     assert first.verdict.shown == "fitted"

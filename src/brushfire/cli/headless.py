@@ -141,7 +141,9 @@ def need_model(session: Session) -> int:
     Raises
     ------
     ModelError
-        The project has none.
+        The project has none, or one of another version.
+    ProjectError, StorageError
+        Its file is damaged or cannot be read.
     """
     project = session.project
     if project is None or project.state.shown_model is None:
@@ -151,6 +153,7 @@ def need_model(session: Session) -> int:
             do="Run 'brushfire train' on it first, or start learning in the window.",
         )
     wanted = project.state.shown_model
+    project.load_model(wanted)  # says at once why it cannot be read, if it cannot
     if not session.wait_for(lambda: session.learning.shown_model is not None, _RESTORE_SECONDS):
         raise ModelError(
             "The model of a project can be loaded.",
