@@ -146,15 +146,18 @@ class Trainer:
         model.convex.load_state_dict(other.convex.state_dict())
 
     def candidates(self) -> list[tuple[str, SegmentationModel]]:
-        """Return the models that may be shown, each with its kind: "trained", "fitted".
+        """Return the models that may be shown, each with its kind: "fitted", "trained".
 
         The fitted one has the layers that it started with, which saw none of these strokes; the
         trained one those that gradient steps made of them.
         """
         if self.average.convex is None:
             return [("trained", copy.deepcopy(self.average))]
-        fitted = [("fitted", copy.deepcopy(self._start))]
-        return [("trained", copy.deepcopy(self.average)), *fitted] if self.trained else fitted
+        # The fitted one first: it wins where both answer alike.
+        found = [("fitted", copy.deepcopy(self._start))]
+        if self.trained:
+            found.append(("trained", copy.deepcopy(self.average)))
+        return found
 
     @property
     def trained(self) -> bool:

@@ -24,8 +24,9 @@ def measure_halo(
     """Return the smallest margin with which a tile predicts what the whole predicts.
 
     The middle of each block is predicted with all of the block around it and with ever wider
-    margins, in steps of 8 or 16 pixels, until two in a row agree within a quarter of `TOLERANCE`. The
-    quarter and the second step are for what the blocks do not show.
+    margins, in steps of 8 or 16 pixels, until two in a row agree within a quarter of `TOLERANCE`.
+    The quarter and the second step are for what the blocks do not show. Where only the features
+    of single pixels count, what these reach is the answer.
 
     Parameters
     ----------
