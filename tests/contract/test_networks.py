@@ -145,7 +145,7 @@ def test_a_block_of_another_kind_is_refused(model: SegmentationModel) -> None:
     right=st.integers(61, 370),
     border=st.sampled_from(BORDERS),
 )
-@examples(max_examples=10, deadline=None)
+@examples(max_examples=4, deadline=None)
 def test_parts_under_a_budget_do_not_show(
     megabytes: int, top: int, right: int, border: Border
 ) -> None:

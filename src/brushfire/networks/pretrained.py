@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from brushfire.networks.model import SegmentationModel
 
 FILE = "shapes.safetensors"
-_STRENGTH = 0.5  # of the correction at first: what made-up images taught is believed half
+_STRENGTH = 0.35  # of the correction at first: made-up pictures are believed in part
 
 
 @cache
