@@ -25,7 +25,7 @@ def _weights() -> dict[str, torch.Tensor]:
     return weights
 
 
-def take_over_pretrained(model: SegmentationModel, *, weights: bool) -> bool:
+def take_over_pretrained(model: SegmentationModel, *, weights: bool = True) -> bool:
     """Give a model the shipped weights; return whether it took them.
 
     How its inputs are standardised is taken over in any case. The layers of one that takes no
