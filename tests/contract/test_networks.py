@@ -17,6 +17,7 @@ from tests.support.models import about_of, of_version_one, with_about
 
 from brushfire.errors import ModelError
 from brushfire.geometry import Grid
+from brushfire.learning.growing import grow_trees
 from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel, measure_halo
 from brushfire.networks.settings import BORDERS
 from brushfire.prediction.tile import predict_box
@@ -41,10 +42,14 @@ def make(settings: NetworkSettings, channels: int = 2, seed: int = 0) -> Segment
         settings, channels, (1, 2, 5), mean=[10.0] * channels, std=[2.0] * channels
     )
     values = [*model.parameters(), model.input_mean, model.prior_shift]
-    if model.convex is not None:
-        values += [model.convex.mean, model.convex.weight, model.convex.bias]
+    if model.pixels is not None:
+        values += [model.pixels.mean, model.pixels.machine.weight, model.pixels.machine.bias]
     for value in values:
         torch.nn.init.normal_(value, std=0.2)
+    if model.pixels is not None:
+        voxels = torch.randn(300, model.inputs)
+        classes = (voxels[:, 0] > -1).long() + (voxels[:, 0] > 1)
+        grow_trees(model.pixels.trees, voxels, classes)
     return model
 
 
@@ -85,17 +90,17 @@ def test_logits_of_some_pixels_are_those_of_all(model: SegmentationModel, layers
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_logits_are_the_convex_part_and_what_corrects_it(model: SegmentationModel) -> None:
-    if model.convex is None:
+def test_logits_are_what_tells_pixels_and_what_corrects_it(model: SegmentationModel) -> None:
+    if model.pixels is None:
         return
     x = torch.randn(2, model.channels * model.settings.slices, 12, 9)
     raw = model.raw_inputs(x)
-    fitted = model.convex(raw)
+    fitted = model.pixels(raw)
     correction = model.correction(raw, fitted)
     assert correction.abs().max() > 0.01
     torch.testing.assert_close(model.logits(x), fitted + correction)
     torch.nn.init.zeros_(model.head_weight)
-    assert model.is_convex
+    assert model.by_pixel
     torch.testing.assert_close(model.logits(x), fitted)
 
 
@@ -120,12 +125,17 @@ def test_a_snapshot_brings_the_model_back(model: SegmentationModel) -> None:
 def test_new_classes_leave_the_known_ones_alone(model: SegmentationModel) -> None:
     grown = model.with_classes((1, 3, 5))
     x = torch.randn(1, model.channels * model.settings.slices, 10, 10)
-    if model.convex is None:
+    if model.pixels is None:
         before, after = model.logits(x), grown.logits(x)
     else:
         # The layers are the same for all classes, and see one beside all the others.
-        assert grown.convex is not None
-        before, after = (one(model.raw_inputs(x)) for one in (model.convex, grown.convex))
+        assert grown.pixels is not None
+        before, after = (
+            one(model.raw_inputs(x), trees=False) for one in (model.pixels, grown.pixels)
+        )
+        votes, kept = model.pixels.trees.votes, grown.pixels.trees.votes
+        assert torch.equal(kept[:, [0, 2]], votes[:, [0, 2]])
+        assert not kept[:, 1].any()
         for name, value in model.named_parameters():
             assert torch.equal(value, grown.get_parameter(name))
     torch.testing.assert_close(after[:, [0, 2]], before[:, [0, 2]])
@@ -234,7 +244,7 @@ WEIGHTS = make(SETTINGS[0], channels=1).snapshot(1, {})
 
 
 def test_models_with_features_of_the_first_version_are_refused() -> None:
-    with pytest.raises(ModelError, match="from format version 2 on") as caught:
+    with pytest.raises(ModelError, match="from format version 3 on") as caught:
         ModelSnapshot.from_bytes(of_version_one(WEIGHTS.weights))
     assert caught.value.got == "1"
     assert "Learn again" in caught.value.do
@@ -282,7 +292,7 @@ def test_weights_that_do_not_fit_the_settings_are_refused() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize(
-    "name", ["head_weight", "layers.weights.2", "intensity_mean", "convex.weight"]
+    "name", ["head_weight", "layers.weights.2", "intensity_mean", "pixels.machine.weight"]
 )
 def test_weights_that_are_no_numbers_are_refused(name: str, value: float) -> None:
     model = make(SETTINGS[0], channels=1)
@@ -308,7 +318,15 @@ def test_another_architecture_is_refused(other: dict[str, Any]) -> None:
         SegmentationModel.from_snapshot(replace(WEIGHTS, **other))
 
 
-@pytest.mark.parametrize("name", ["intensity_std", "input_std", "convex.std"])
+@pytest.mark.parametrize("name", ["child", "feature", "roots", "votes"])
+def test_trees_that_lead_elsewhere_are_refused(name: str) -> None:
+    model = make(SETTINGS[0])
+    model.state_dict()[f"pixels.trees.{name}"][0] = -3
+    with pytest.raises(ModelError, match="trees"):
+        SegmentationModel.from_snapshot(model.snapshot(1, {}))
+
+
+@pytest.mark.parametrize("name", ["intensity_std", "input_std", "pixels.std"])
 def test_a_standard_deviation_of_zero_is_refused(name: str) -> None:
     model = make(SETTINGS[0])
     model.get_buffer(name)[0] = 0

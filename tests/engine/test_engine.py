@@ -21,6 +21,7 @@ from brushfire.networks.settings import NetworkSettings
 from brushfire.prediction.run import PredictedRegion
 from brushfire.volumes import open_volume
 from support.engines import SHAPE, collect, has, textured, truth, view
+from support.models import turn_round
 
 
 def learned(make_engine, strokes, **settings):
@@ -219,9 +220,7 @@ def test_a_kept_model_is_told_with_its_own_score(make_engine, strokes, monkeypat
     collect(engine, lambda es: m.PhaseChanged("paused") in es)
     learner = engine._coach._pupil.learner
     model = copy.deepcopy(learner._trainer.average)
-    model.head_weight.zero_()
-    model.convex.weight.neg_()
-    model.convex.bias.neg_()
+    turn_round(model)
     monkeypatch.setattr(learner._trainer, "candidates", lambda: [("trained", model)])
     engine.drain(10**6)
     engine.send(m.Train())

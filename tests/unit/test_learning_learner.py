@@ -13,10 +13,11 @@ from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 from brushfire.errors import LearningError, ModelError, SettingsError
 from brushfire.geometry import Box
 from brushfire.learning import Learner, LearningSettings
-from brushfire.learning.fitting import fit_convex
+from brushfire.learning.fitting import fit_pixels
 from brushfire.learning.probe import picked, probe
 from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks import NetworkSettings, SegmentationModel
+from support.models import turn_round
 
 if TYPE_CHECKING:
     from brushfire.annotations import LabelStore
@@ -62,11 +63,9 @@ def enter_only(learner: Learner, kind: str, *, turned: bool = False) -> None:
     trainer = learner._trainer
     assert trainer is not None
     model = copy.deepcopy(trainer.average)
-    assert model.convex is not None
     model.head_weight.zero_()
     if turned:
-        model.convex.weight.neg_()
-        model.convex.bias.neg_()
+        turn_round(model)
     trainer.candidates = lambda: [(kind, model)]  # type: ignore[method-assign]
     learner._fit = None
 
@@ -243,7 +242,7 @@ def test_every_fit_follows_all_strokes_from_nothing(volume: Volume) -> None:
     other.fit()
     assert learner._trainer is not None
     assert other._trainer is not None
-    mine, theirs = learner._trainer.average.convex, other._trainer.average.convex
+    mine, theirs = learner._trainer.average.pixels, other._trainer.average.pixels
     assert mine is not None
     assert theirs is not None
     for name, value in theirs.state_dict().items():
@@ -334,18 +333,20 @@ def test_a_restored_model_is_shown_and_trained_on(learner: Learner, volume: Volu
 
 
 def fitted_on(learner: Learner, *kinds: bool) -> SegmentationModel:
-    """Return a model whose convex part was fitted on these strokes: held out or not."""
+    """Return a model that was fitted on these strokes: held out or not."""
     assert learner._trainer is not None
     model = copy.deepcopy(learner._trainer.average)
     sites = [site for held in kinds for site in learner._sites(held=held, budget=10**7)]
-    fit_convex(model, *probe(model, learner._cache, sites, picked(model.raw_inputs)))
+    fit_pixels(model, *probe(model, learner._cache, sites, picked(model.raw_inputs)))
     return model
 
 
 def same_fit(one: SegmentationModel, other: SegmentationModel) -> bool:
-    assert one.convex is not None
-    assert other.convex is not None
-    return torch.allclose(one.convex.weight, other.convex.weight, rtol=1e-2, atol=1e-3)
+    assert one.pixels is not None
+    assert other.pixels is not None
+    return torch.allclose(
+        one.pixels.machine.weight, other.pixels.machine.weight, rtol=1e-2, atol=1e-3
+    )
 
 
 def judged_by_what_teaches(learner: Learner) -> bool:

@@ -18,6 +18,7 @@ from brushfire.learning.cells import CELL, WINDOW, WINDOWS, spread_windows
 from brushfire.learning.places import PLACES, Place, PlaceSearch
 from brushfire.networks import NetworkSettings, SegmentationModel
 from brushfire.volumes import open_volume
+from support.models import turn_round
 
 if TYPE_CHECKING:
     from brushfire.annotations import LabelStore
@@ -152,9 +153,7 @@ def test_models_that_differ_are_a_reason_of_their_own(taught) -> None:
     other = empty_labels(SHAPE)
     paint_a_corner(other)
     turned = model_of(volume, store)
-    assert turned.convex is not None
-    turned.convex.weight.neg_()
-    turned.convex.bias.neg_()
+    turn_round(turned)
     alone = search_of(volume, [model], store).places()
     places = search_of(volume, [model, turned], store).places()
     assert all(place.disagreement == 0 for place in alone)
@@ -181,8 +180,8 @@ def test_what_is_constant_or_no_number_is_never_suggested(hole) -> None:
 def test_a_model_that_only_says_nan_is_survived(taught) -> None:
     volume, store, _ = taught
     broken = model_of(volume, store)
-    assert broken.convex is not None
-    broken.convex.bias.fill_(float("nan"))
+    assert broken.pixels is not None
+    broken.pixels.machine.bias.fill_(float("nan"))
     places = search_of(volume, [broken], store).places()
     assert all(place.uncertainty == 0 for place in places)
 

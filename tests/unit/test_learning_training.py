@@ -1,4 +1,4 @@
-"""The convex part follows the strokes at once; gradient steps change the layers beside it."""
+"""What tells pixels follows the strokes at once; gradient steps change the layers beside it."""
 
 from __future__ import annotations
 
@@ -93,15 +93,15 @@ def test_a_fit_leaves_what_was_trained(strokes: Strokes) -> None:
     for mine, was in zip(trainer.average.parameters(), before.parameters(), strict=True):
         torch.testing.assert_close(mine, was)
     for one in (trainer.average, trainer._model):
-        assert one.convex is not None
-        assert one.convex.weight.any()
+        assert one.pixels is not None
+        assert one.pixels.machine.weight.any()
 
 
 def test_without_features_there_is_one_candidate_fitted_on_intensities() -> None:
     strokes = Strokes(features=False)
     ((kind, model),) = strokes.trainer.candidates()
     assert kind == "trained"
-    assert model.convex is None
+    assert model.pixels is None
     assert model.head_weight[:, : model.inputs].any()
     assert not model.head_weight[:, model.inputs :].any(), "nothing was trained yet"
     assert right(model, strokes) > 0.8
@@ -109,14 +109,16 @@ def test_without_features_there_is_one_candidate_fitted_on_intensities() -> None
 
 def test_a_class_that_joins_leaves_the_fit_of_the_others(strokes: Strokes) -> None:
     strokes.train(10)
-    before = strokes.trainer.average.convex
+    before = strokes.trainer.average.pixels
     assert before is not None
     layers = head(strokes.trainer.average)
     strokes.trainer.set_classes((1, 2, 5))
-    after = strokes.trainer.average.convex
+    after = strokes.trainer.average.pixels
     assert after is not None
-    torch.testing.assert_close(after.weight[:2], before.weight)
-    assert not after.weight[2].any()
+    torch.testing.assert_close(after.machine.weight[:2], before.machine.weight)
+    torch.testing.assert_close(after.trees.votes[:, :2], before.trees.votes)
+    assert not after.machine.weight[2].any()
+    assert not after.trees.votes[:, 2].any()
     torch.testing.assert_close(head(strokes.trainer.average), layers)
 
 

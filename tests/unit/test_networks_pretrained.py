@@ -57,7 +57,7 @@ def test_a_network_of_the_usual_shape_takes_it_over(
     settings: NetworkSettings, classes: tuple[int, ...]
 ) -> None:
     model, shipped = started(settings, classes), load(WEIGHTS)
-    assert not model.is_convex
+    assert not model.by_pixel
     for name, value in model.named_parameters():
         if not name.startswith("head"):
             torch.testing.assert_close(value.detach(), shipped[name].to(value))
@@ -71,7 +71,7 @@ def test_a_network_of_the_usual_shape_takes_it_over(
 def test_a_network_of_another_shape_starts_with_no_correction(settings: NetworkSettings) -> None:
     model = started(settings)
     assert not take_over_pretrained(model)
-    assert model.is_convex
+    assert model.by_pixel
     torch.testing.assert_close(model.input_std, load(WEIGHTS)["input_std"])
     raw = model.raw_inputs(torch.randn(1, settings.slices, 20, 20))
     assert not model.correction(raw, torch.randn(1, 2, 20, 20)).any()

@@ -24,8 +24,8 @@ SETTINGS = [
 def model_of(settings: NetworkSettings, classes: tuple[int, ...]) -> SegmentationModel:
     torch.manual_seed(1)
     model = SegmentationModel(settings, 2, classes)
-    assert model.convex is not None
-    for value in (*model.parameters(), model.convex.weight, model.convex.bias):
+    assert model.pixels is not None
+    for value in (*model.parameters(), model.pixels.machine.weight, model.pixels.machine.bias):
         torch.nn.init.normal_(value, std=0.2)
     return model
 
@@ -65,16 +65,15 @@ def test_margins_do_not_change_with_what_all_logits_share() -> None:
 
 
 def test_a_class_is_seen_beside_the_image_and_nothing_else() -> None:
-    bank = FeatureBank()
     margin, guide = torch.randn(2, 3, 16, 18), torch.randn(2, GUIDE, 16, 18)
-    found = class_inputs(bank, margin, guide)
+    found = class_inputs(margin, guide)
     assert found.shape == (6, INPUTS, 16, 18)
     for image in range(2):
         for index in range(3):
-            one = class_inputs(bank, margin[image, index][None, None], guide[image][None])
+            one = class_inputs(margin[image, index][None, None], guide[image][None])
             torch.testing.assert_close(found[3 * image + index], one[0])
-    far = class_inputs(bank, torch.full((1, 1, 8, 8), 1e6), guide[:1, :, :8, :8])
-    near = class_inputs(bank, torch.full((1, 1, 8, 8), 8.0), guide[:1, :, :8, :8])
+    far = class_inputs(torch.full((1, 1, 8, 8), 1e6), guide[:1, :, :8, :8])
+    near = class_inputs(torch.full((1, 1, 8, 8), 8.0), guide[:1, :, :8, :8])
     torch.testing.assert_close(far, near)
 
 
@@ -93,8 +92,8 @@ def test_the_order_of_classes_does_not_matter(settings: NetworkSettings) -> None
     model = model_of(settings, classes)
     x = slabs_for(model)
     expected = model.logits(x)
-    assert model.convex is not None
-    fitted = model.convex(model.raw_inputs(x))
+    assert model.pixels is not None
+    fitted = model.pixels(model.raw_inputs(x))
     assert (expected - fitted).abs().max() > 0.01, "the layers do something"
     for order in permutations(range(3)):
         other = model.with_classes([classes[index] for index in order])

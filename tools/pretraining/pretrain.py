@@ -1,6 +1,6 @@
 """Make the weights that models start with: learn on made-up pictures what shapes classes have.
 
-A user is played on each made-up picture: a few strokes, the convex fit on their features, as the
+A user is played on each made-up picture: a few strokes, a fit on their features, as the
 program does it. The layers then learn to correct what the fit makes of another picture of the same
 kind, and of the rest of this one. Nothing but code goes in. An hour on two cores::
 
@@ -26,7 +26,7 @@ from scenes import UNKNOWN, draw_episode
 from torch.nn import functional
 
 from brushfire.learning.convex import class_weights
-from brushfire.learning.fitting import COUNT_POWER, fit_convex
+from brushfire.learning.fitting import COUNT_POWER, fit_pixels
 from brushfire.networks import NetworkSettings, SegmentationModel
 from brushfire.networks.refining import class_inputs, guide_of, margins
 
@@ -58,9 +58,9 @@ def make_examples(queue: Queue[Example], seed: int) -> None:
             pictures = torch.from_numpy(np.stack([episode.painted, episode.other]))[:, None]
             raw = model.raw_inputs(pictures)
             labelled = torch.from_numpy(episode.strokes > 0)
-            fit_convex(model, raw[0][:, labelled].t(), episode.strokes[labelled.numpy()])
-            assert model.convex is not None
-            fitted = model.convex(raw)
+            fit_pixels(model, raw[0][:, labelled].t(), episode.strokes[labelled.numpy()])
+            assert model.pixels is not None
+            fitted = model.pixels(raw)
         rest = np.where(episode.strokes > 0, UNKNOWN, episode.painted_truth)
         queue.put((raw[1].numpy(), fitted[1].numpy(), episode.other_truth))
         if rng.random() < 0.5:  # the slice that was painted is one of many
@@ -74,7 +74,7 @@ def look_at_inputs(model: SegmentationModel, queue: Queue[Example]) -> None:
     for _ in range(LOOKED_AT):
         features, fitted, _ = queue.get()
         guide = guide_of(torch.from_numpy(features)[None], 1, model.bank.per_channel)
-        inputs = class_inputs(model.bank, margins(torch.from_numpy(fitted)[None]), guide)
+        inputs = class_inputs(margins(torch.from_numpy(fitted)[None]), guide)
         means.append(inputs.mean((0, 2, 3)))
         squares.append(inputs.square().mean((0, 2, 3)))
     model.input_mean.copy_(torch.stack(means).mean(0))

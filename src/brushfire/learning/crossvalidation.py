@@ -17,7 +17,7 @@ from brushfire.learning.evaluation import answers_of
 from brushfire.learning.fitting import COUNT_POWER, PENALTY, index_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from brushfire.learning.gate import Answers
     from brushfire.learning.runs import Integers, Labels
@@ -32,6 +32,7 @@ def cross_validate(
     regions: Integers,
     known: Sequence[int],
     *,
+    lift: Callable[[Tensor], Tensor] = Tensor.float,
     penalty: float = PENALTY,
 ) -> Answers | None:
     """Return what convex fits answer on the regions that they did not see.
@@ -43,11 +44,14 @@ def cross_validate(
     Parameters
     ----------
     values : Tensor
-        (voxels, terms), each of about unit spread.
+        (voxels, inputs).
     classes, regions : ndarray
         (voxels,), class value and region of each voxel.
     known : sequence of int
         All class values, in order.
+    lift : callable
+        Returns what a fit is linear in, (voxels, terms), of about unit spread, of the values of
+        fewer voxels; by default the values themselves.
     penalty : float
         How stiff the fits are.
 
@@ -57,7 +61,7 @@ def cross_validate(
         None where no class has two regions.
     """
     rows = _thinned(classes, regions)
-    x = values[torch.from_numpy(rows).to(values.device)].cpu()
+    x = lift(values[torch.from_numpy(rows).to(values.device)]).cpu()
     classes, regions = classes[rows], regions[rows]
     target = index_table(known)[torch.from_numpy(classes.astype(np.int64))]
     folds = _folds(classes, regions)

@@ -1,4 +1,4 @@
-"""Fit a model's convex part on strokes: the first answer, and the quick one to a new stroke."""
+"""Fit what tells pixels by their features: the first answer, and the quick one to a new stroke."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from brushfire.learning.convex import class_weights, fit_linear
+from brushfire.learning.growing import grow_trees
 from brushfire.learning.losses import IGNORE
 from brushfire.learning.probe import picked, probe
 
@@ -35,8 +36,8 @@ def index_table(classes: Sequence[int]) -> Tensor:
     return table
 
 
-def fit_convex(model: SegmentationModel, raw: Tensor, classes: np.ndarray[Any, Any]) -> None:
-    """Fit the convex part of a model, from nothing.
+def fit_pixels(model: SegmentationModel, raw: Tensor, classes: np.ndarray[Any, Any]) -> None:
+    """Fit the kernel machine of a model and grow its trees, from nothing.
 
     Parameters
     ----------
@@ -47,14 +48,17 @@ def fit_convex(model: SegmentationModel, raw: Tensor, classes: np.ndarray[Any, A
     classes : ndarray
         (voxels,), class values.
     """
-    assert model.convex is not None
+    assert model.pixels is not None
     raw, known = _chosen(raw, classes)
-    model.convex.look(raw)
-    values = model.convex.terms(raw.t()).t()
-    start = torch.zeros_like(model.convex.weight), torch.zeros_like(model.convex.bias)
-    weight, bias = _fit(values, known, model.classes, start)
-    model.convex.weight.copy_(weight)
-    model.convex.bias.copy_(bias)
+    pixels, machine = model.pixels, model.pixels.machine
+    pixels.look(raw)
+    standard = pixels.standard(raw.t())
+    start = torch.zeros_like(machine.weight), torch.zeros_like(machine.bias)
+    target, weights = _target(known, model.classes)
+    weight, bias = fit_linear(machine.terms(standard).t(), target, weights, start, penalty=PENALTY)
+    machine.weight.copy_(weight)
+    machine.bias.copy_(bias)
+    grow_trees(pixels.trees, standard.t(), target)
 
 
 def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:
@@ -72,36 +76,17 @@ def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
     model.input_std.copy_(raw.std(0, correction=0).clamp(min=1e-6))
     values = (raw - model.input_mean) / model.input_std
     start = values.new_zeros(len(model.classes), model.inputs), torch.zeros_like(model.head_bias)
-    weight, bias = _fit(values, classes, model.classes, start)
+    target, weights = _target(classes, model.classes)
+    weight, bias = fit_linear(values, target, weights, start, penalty=PENALTY)
     with torch.no_grad():
         model.head_weight[:, : model.inputs] = weight
         model.head_bias.copy_(bias)
 
 
-def feature_terms(
-    model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
-) -> tuple[Tensor, np.ndarray[Any, Any]]:
-    """Return what a fit of the features alone is linear in.
-
-    Returns
-    -------
-    values : Tensor
-        (voxels, terms).
-    classes : ndarray
-        (voxels,), class values.
-    """
-    raw, classes = probe(model, cache, sites, picked(model.raw_inputs))
-    if model.convex is None:
-        return (raw - model.input_mean) / model.input_std, classes
-    return model.convex.terms(raw.t()).t(), classes
-
-
-def _fit(
-    values: Tensor, classes: Tensor, outputs: Sequence[int], start: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
+def _target(classes: Tensor, outputs: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the index of the class of each voxel, and a weight for each class."""
     target = index_table(outputs)[classes]
-    weights = class_weights(torch.bincount(target, minlength=len(outputs)), COUNT_POWER)
-    return fit_linear(values, target, weights, start, penalty=PENALTY)
+    return target, class_weights(torch.bincount(target, minlength=len(outputs)), COUNT_POWER)
 
 
 def _chosen(values: Tensor, classes: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:

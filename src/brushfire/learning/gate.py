@@ -303,8 +303,8 @@ def compare(candidate: Answers, shown: Answers) -> Comparison:
     """Compare two models on the regions that both answered.
 
     The margin is 1.645 standard deviations of the difference of their mean Dice over resamples of
-    the regions, at most 0.02: a candidate that is worse by more is worse with 95 % certainty. A
-    class with one region tells nothing of the spread; then the margin is 0.02.
+    the regions, at most `LARGEST_MARGIN`: a candidate that is worse by more is worse with 95 %
+    certainty. A class with one region tells nothing of the spread; then it is all of that.
     """
     common = np.intersect1d(candidate.regions, shown.regions, assume_unique=True)
     candidate = candidate.select(np.isin(candidate.regions, common))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,8 @@ from torch import Tensor
 from brushfire.errors import LearningError, ModelError
 from brushfire.learning.crossvalidation import cross_validate
 from brushfire.learning.evaluation import evaluate_model, regions_of
-from brushfire.learning.fitting import COUNT_POWER, feature_terms, index_table
-from brushfire.learning.probe import CELL, MARGIN, find_sites, probe
+from brushfire.learning.fitting import COUNT_POWER, index_table
+from brushfire.learning.probe import CELL, MARGIN, find_sites, picked, probe
 from brushfire.learning.proportions import prior_shift
 from brushfire.learning.race import Entrant, Race, Strokes
 from brushfire.learning.reasons import kind_of
@@ -45,6 +46,8 @@ __all__ = ["Evaluation", "Learner", "Proposal", "StepReport", "Verdict"]
 
 _FIT_PIXELS = 3_000_000  # whose features are computed for a fit: about a second
 _SCORE_PIXELS = 500_000  # computed for an evaluation, which comes every few seconds
+_ANSWER_PIXELS = 120_000  # computed to see whether proportions contradict the strokes
+_ANSWER_CELL = 128
 _PROPORTION_SLABS = 6  # places of the volume from which proportions of classes are estimated
 _PROPORTION_SIDE = 128
 _SMALLEST_PATCH = 64
@@ -118,7 +121,7 @@ class Learner:
         self._history: list[ModelSnapshot] = []
         self._race = Race(self._answers, self._cross_validate)
         self._fit: Entrant | None = None  # kept, so that it is measured once
-        self._informed = False  # whether the shown model knows the held-out strokes
+        self._knows_all = False  # whether the shown model knows the held-out strokes
         self._slabs: list[Block] | None = None
         self._trainer: Trainer | None = None
         warm_up()
@@ -195,7 +198,7 @@ class Learner:
             self._fit = None
 
     def fit(self) -> None:
-        """Fit the convex part on all strokes, in about a second.
+        """Fit what tells pixels by their features on all strokes, in about a second.
 
         Before the first gradient step that is the whole answer.
 
@@ -209,18 +212,18 @@ class Learner:
         held = self._sites(held=True, budget=self._fit_pixels)
         self._ready_trainer().fit(self._cache, sites, held)
         self._fitted, self._changed, self._fit = self._given, (), None
-        if self._informed and self._race.shown is not None:
+        if self._knows_all and self._race.shown is not None:
             self._race.show(self._judged(self._race.shown))
-        self._informed = False
+        self._knows_all = False
         self._seconds += time.perf_counter() - started
 
     def _judged(self, shown: Entrant) -> Entrant:
         """Return a loaded model as it is judged: by a fit that does not know held-out strokes."""
         twin = self._ready_trainer().average
         model = copy.deepcopy(shown.model)
-        if model.convex is None or twin.convex is None or model.classes != twin.classes:
+        if model.pixels is None or twin.pixels is None or model.classes != twin.classes:
             return shown
-        model.convex.load_state_dict(twin.convex.state_dict())
+        model.pixels.load_state_dict(twin.pixels.state_dict())
         return Entrant(shown.kind, model, shown.seen)
 
     def _sites(self, *, held: bool, budget: int) -> list[Site]:
@@ -350,8 +353,9 @@ class Learner:
             for held in (False, True)
             for site in self._sites(held=held, budget=self._fit_pixels)
         ]
-        values, classes = feature_terms(model, self._cache, sites)
-        return cross_validate(values, classes, regions_of(sites), model.classes)
+        raw, classes = probe(model, self._cache, sites, picked(model.raw_inputs))
+        # Lifted after most voxels are left out: terms are an order of magnitude more than features.
+        return cross_validate(raw, classes, regions_of(sites), model.classes, lift=model.terms)
 
     def _accept(self, winner: Entrant, finish: Finish) -> ModelSnapshot:
         self._revision += 1
@@ -374,9 +378,13 @@ class Learner:
         return snapshot
 
     def _answered(self, model: SegmentationModel) -> tuple[Tensor, Tensor]:
-        """Return the logits of a model at some strokes, and the index of their classes."""
-        sites = self._sites(held=False, budget=self._score_pixels // 4)
-        logits, classes = probe(model, self._cache, sites, model.logits_at)
+        """Return a machine's logits at some strokes, and the index of their classes."""
+        points = self._regions.points(held=False)
+        sites = find_sites(
+            points, self._volume.shape, budget=_ANSWER_PIXELS, cell=_ANSWER_CELL, rng=self._rng
+        )
+        ask = partial(model.logits_at, machine=True)
+        logits, classes = probe(model, self._cache, sites, ask)
         known = torch.from_numpy(classes.astype(np.int64))
         return logits, index_table(model.classes)[known].to(logits.device)
 
@@ -460,7 +468,7 @@ class Learner:
         model = SegmentationModel.from_snapshot(snapshot, self._device)
         self._fitted = int(snapshot.metrics.get("annotations", 0))
         shown = Entrant(kind_of(snapshot), copy.deepcopy(model), self._fitted)
-        self._informed = True
+        self._knows_all = True
         self._trainer, self._fit = self._new_trainer(model, restored=True), None
         self._match_classes()
         return shown

@@ -25,7 +25,7 @@ _STRENGTH = 0.5  # of the correction: the whole one costs the rare classes their
 _DOUBT = 0.05  # share of the strokes' proportions that stays: no class is ruled out
 _PIXELS = 20_000
 _SHARES = (1.0, 0.5, 0.25, 0.125)  # of the correction that are tried in turn
-_LOSS = 0.01  # of the mean recall on strokes that a correction may cost
+_LOSS = 0.007  # of the mean recall on strokes that a correction may cost
 
 
 def estimate_proportions(probabilities: Tensor, prior: Tensor) -> Tensor:
@@ -62,8 +62,8 @@ def prior_shift(
     prior : Tensor
         (classes,), the proportions that the model learnt from.
     strokes : tuple of Tensor
-        What the model makes of labelled voxels, logits (voxels, classes), and the index of the
-        class of each (voxels,).
+        What the model's machine makes of labelled voxels, logits (voxels, classes), and the index
+        of the class of each (voxels,).
     """
     parts = []
     each = _PIXELS // max(len(slabs), 1)
@@ -72,7 +72,7 @@ def prior_shift(
         height, width = x.shape[2:]
         some = torch.arange(0, height * width, max(1, height * width // each), device=x.device)
         with torch.no_grad():
-            logits = model.logits_at(model.normalise(x), some // width, some % width)
+            logits = model.logits_at(model.normalise(x), some // width, some % width, machine=True)
         parts.append(logits.softmax(1).double().cpu())
     prior = prior.double().cpu()
     found = estimate_proportions(torch.cat(parts), prior)

@@ -7,7 +7,7 @@ learnt it from these strokes only. Which of them is ahead is seen on strokes tha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from brushfire.learning import reasons
 from brushfire.learning.evaluation import describe
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
     from brushfire.learning.gate import Comparison
     from brushfire.learning.regions import StrokeRegions
-    from brushfire.learning.reports import Evaluation
+    from brushfire.learning.reports import Evaluation, Measured
     from brushfire.networks.model import SegmentationModel
-
-Judge = Literal["held out", "cross-validated", "not at all"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +64,14 @@ class Strokes:
     version: int
     changed: int
     classes: tuple[int, ...]
-    judge: Judge
+    judge: Measured
     wanting: Mapping[int, int]
 
     @classmethod
     def of(cls, regions: StrokeRegions, *, changed: int, held_out: float) -> Strokes:
         """Return what regions give; ``held_out`` is the share that is to be held out."""
         held, taught = regions.strokes(held=True), regions.strokes(held=False)
-        judge: Judge = "held out" if len(held) > 1 else "cross-validated"
+        judge: Measured = "held out" if len(held) > 1 else "cross-validated"
         if held_out == 0:
             judge = "not at all"
         fewest = {"held out": FEWEST_REGIONS, "cross-validated": 2}.get(judge, 0)

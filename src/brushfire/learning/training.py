@@ -14,10 +14,12 @@ from torch import Tensor
 from brushfire.learning.adamw import AdamW
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.disturbance import disturbed, noise_level
-from brushfire.learning.fitting import COUNT_POWER, fit_convex, index_table, start_head
+from brushfire.learning.fitting import COUNT_POWER, fit_pixels, index_table, start_head
+from brushfire.learning.growing import grow_trees
 from brushfire.learning.losses import consistency_loss, segmentation_loss
 from brushfire.learning.probe import picked, probe
 from brushfire.learning.workload import counted
+from brushfire.networks.trees import Trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +103,7 @@ class Trainer:
                 self._optimiser.state[mine] = memory[theirs]
 
     def fit(self, slabs: SlabCache, sites: Sequence[Site], held: Sequence[Site]) -> None:
-        """Fit the convex part on strokes; what was trained stays beside it.
+        """Fit what tells pixels by their features on strokes; what was trained stays beside it.
 
         Parameters
         ----------
@@ -112,23 +114,23 @@ class Trainer:
             from all of them; what is judged does not know the latter.
         """
         average = self.average
-        if average.convex is None:
+        if average.pixels is None:
             if not self.trained:
                 start_head(average, slabs, sites)
                 self._model.load_state_dict(average.state_dict())
             return
         raw, classes = probe(average, slabs, sites, picked(average.raw_inputs))
-        fit_convex(average, raw, classes)
-        self._take_convex(self._model, average)
-        self._take_convex(self._start, average)
+        fit_pixels(average, raw, classes)
+        self._take_pixels(self._model, average)
+        self._take_pixels(self._start, average)
         self._informed = None
         if held:
             more, of_more = probe(average, slabs, held, picked(average.raw_inputs))
             self._informed = copy.deepcopy(average)
-            fit_convex(self._informed, torch.cat([raw, more]), np.concatenate([classes, of_more]))
+            fit_pixels(self._informed, torch.cat([raw, more]), np.concatenate([classes, of_more]))
 
     def for_show(self, model: SegmentationModel) -> SegmentationModel:
-        """Return a candidate as it is shown: its convex part has learnt from every stroke.
+        """Return a candidate as it is shown: what tells pixels has learnt from every stroke.
 
         A stroke that corrects something must be followed where it was painted, also if it is
         held out.
@@ -136,14 +138,14 @@ class Trainer:
         if self._informed is None or self._informed.classes != model.classes:
             return model
         shown = copy.deepcopy(model)
-        self._take_convex(shown, self._informed)
+        self._take_pixels(shown, self._informed)
         return shown
 
     @staticmethod
-    def _take_convex(model: SegmentationModel, other: SegmentationModel) -> None:
-        assert model.convex is not None
-        assert other.convex is not None
-        model.convex.load_state_dict(other.convex.state_dict())
+    def _take_pixels(model: SegmentationModel, other: SegmentationModel) -> None:
+        assert model.pixels is not None
+        assert other.pixels is not None
+        model.pixels.load_state_dict(other.pixels.state_dict())
 
     def candidates(self) -> list[tuple[str, SegmentationModel]]:
         """Return the models that may be shown, each with its kind: "fitted", "trained".
@@ -151,7 +153,7 @@ class Trainer:
         The fitted one has the layers that it started with, which saw none of these strokes; the
         trained one those that gradient steps made of them.
         """
-        if self.average.convex is None:
+        if self.average.pixels is None:
             return [("trained", copy.deepcopy(self.average))]
         # The fitted one first: it wins where both answer alike.
         found = [("fitted", copy.deepcopy(self._start))]
@@ -207,10 +209,12 @@ class Trainer:
     def _loss(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> Tensor:
         settings = self._settings
         labels = torch.from_numpy(np.stack([patch.labels for patch in patches]).astype(np.int64))
+        agree = settings.consistency > 0
         with torch.no_grad():
             calm = self._raw(patches, disturb=False)
-            fitted = None if self._model.convex is None else self._model.convex(calm)
-            teacher = self._logits(self.average, calm, fitted)
+            pixels = self._model.pixels
+            fitted = None if pixels is None else pixels(calm, trees=False)
+            teacher = self._logits(self.average, calm, fitted) if agree else None
             seen = self._raw(patches, disturb=settings.augment)
         logits = self._logits(self._model, seen, fitted)
         target = index_table(self.classes)[labels].to(logits.device)
@@ -222,7 +226,7 @@ class Trainer:
             smoothing=settings.label_smoothing,
             dice_weight=settings.dice_weight,
         )
-        if settings.consistency == 0:
+        if teacher is None:
             return loss
         return loss + settings.consistency * consistency_loss(logits, target, teacher)
 
@@ -270,3 +274,6 @@ def warm_up() -> None:
     start = torch.zeros(2, 1), torch.zeros(2)
     fit_linear(values, torch.tensor([0, 1]), torch.ones(2), start, penalty=1.0)
     torch.autograd.backward(torch.zeros(1, requires_grad=True).sum())
+    trees = Trees(2)
+    grow_trees(trees, values, torch.tensor([0, 1]))
+    trees(values.t())

@@ -1,4 +1,4 @@
-"""A kernel machine on the features of single pixels: the convex part of a model.
+"""A kernel machine on the features of single pixels: the convex part of what tells them.
 
 It is linear in bounded functions of the features, so that fitting it is a convex problem, and
 still separates what a linear model of the features cannot: bands of intensity, and combinations.
@@ -15,8 +15,6 @@ WAVES = 192
 STEPS = 7  # thresholds for each input
 _STEEPNESS = 3.0  # of a threshold, which is a ramp: its width in standard deviations is 2/3
 _AMPLITUDE = 2.5  # of both kinds together: the prior that a penalty of weights stands for
-_FARTHEST = 6.0  # standard deviations beyond which an input is not told apart
-_STRIP = 8192  # pixels whose terms are in memory together
 
 
 class ConvexHead(nn.Module):
@@ -35,16 +33,12 @@ class ConvexHead(nn.Module):
 
     Attributes
     ----------
-    mean, std : Tensor
-        (inputs,), of the features of labelled pixels.
     thresholds : Tensor
-        (steps, inputs), of standardised features.
+        (steps, inputs), of features of unit spread.
     weight, bias : Tensor
         (classes, terms) and (classes,); zero until a fit.
     """
 
-    mean: Tensor
-    std: Tensor
     frequencies: Tensor
     phases: Tensor
     thresholds: Tensor
@@ -55,26 +49,19 @@ class ConvexHead(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(0)  # every model has the same waves
         frequencies = torch.randn(WAVES, inputs, generator=generator) / math.sqrt(inputs)
-        self.register_buffer("mean", torch.zeros(inputs))
-        self.register_buffer("std", torch.ones(inputs))
         self.register_buffer("frequencies", frequencies)
         self.register_buffer("phases", 2 * math.pi * torch.rand(WAVES, generator=generator))
         self.register_buffer("thresholds", torch.zeros(STEPS, inputs))
         self.register_buffer("weight", torch.zeros(classes, WAVES + STEPS * inputs))
         self.register_buffer("bias", torch.zeros(classes))
 
-    def look(self, features: Tensor) -> None:
-        """Take over how the features of labelled pixels are spread, (pixels, inputs)."""
-        self.mean.copy_(features.mean(0))
-        self.std.copy_(features.std(0, correction=0).clamp(min=1e-3))
-        places = torch.arange(1, STEPS + 1, dtype=features.dtype, device=features.device)
-        standard = (features - self.mean) / self.std
+    def look(self, standard: Tensor) -> None:
+        """Take over the quantiles of labelled pixels, (pixels, inputs) of unit spread."""
+        places = torch.arange(1, STEPS + 1, dtype=standard.dtype, device=standard.device)
         self.thresholds.copy_(torch.quantile(standard, places / (STEPS + 1), dim=0))
 
-    def terms(self, features: Tensor) -> Tensor:
+    def terms(self, standard: Tensor) -> Tensor:
         """Return what the logits are linear in, (terms, pixels), of features (inputs, pixels)."""
-        standard = (features - self.mean[:, None]) / self.std[:, None]
-        standard.clamp_(-_FARTHEST, _FARTHEST)
         inputs, pixels = standard.shape
         result = standard.new_empty(self.weight.shape[1], pixels)
         waves, steps = result[:WAVES], result[WAVES:]
@@ -87,18 +74,6 @@ class ConvexHead(nn.Module):
         return result
 
     @torch.no_grad()
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits (images, classes, ...) of features (images, inputs, ...)."""
-        images, inputs, *size = features.shape
-        flat = features.reshape(images, inputs, -1)
-        result = flat.new_empty(images, len(self.bias), flat.shape[2])
-        for image in range(images):
-            for first in range(0, flat.shape[2], _STRIP):
-                strip = slice(first, first + _STRIP)
-                torch.addmm(
-                    self.bias[:, None],
-                    self.weight,
-                    self.terms(flat[image, :, strip]),
-                    out=result[image, :, strip],
-                )
-        return result.view(images, -1, *size)
+    def forward(self, standard: Tensor) -> Tensor:
+        """Return logits (classes, pixels) of features (inputs, pixels) of unit spread."""
+        return torch.addmm(self.bias[:, None], self.weight, self.terms(standard))

@@ -40,10 +40,10 @@ def measure_halo(
     Returns
     -------
     int
-        Pixels, a multiple of 8, at most `SegmentationModel.safe_halo`. That safe bound is also
-        the answer where the blocks are too small to tell.
+        Pixels, at most `SegmentationModel.safe_halo`. That safe bound is also the answer where
+        the blocks are too small to tell.
     """
-    if model.is_convex:
+    if model.by_pixel:
         return model.feature_reach
     return max((_measure(model, block, core) for block in blocks), default=model.safe_halo)
 
@@ -70,7 +70,7 @@ def _measure(model: SegmentationModel, block: np.ndarray[Any, Any], core: int) -
 
 def _tried(model: SegmentationModel, room: int) -> tuple[int, int, int]:
     """Return the margins that are tried: first, beyond the last, step."""
-    if model.convex is None:
+    if model.pixels is None:
         return _STEP, room - 2 * _STEP + 1, _STEP
     # What is corrected reaches farther than the features in any case, and takes longer to try.
     step = 2 * _STEP

@@ -1,7 +1,7 @@
-"""A network that segments: normalisation, features, a convex part on them, and MS-D.
+"""A network that segments: normalisation, features, what tells pixels by them, and MS-D.
 
-The logits are the sum of two parts. The convex part sees the features of single pixels and is
-fitted in a moment; MS-D sees what that makes of one class all around, beside the image, and
+The logits are the sum of two parts. The first sees the features of single pixels and is fitted
+in a moment; MS-D sees what that makes of one class all around, beside the image, and
 corrects it. Where there are no features, MS-D is alone and sees the image.
 """
 
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from brushfire.errors import ModelError
 from brushfire.geometry import Box, Grid
-from brushfire.networks.convex_head import ConvexHead
 from brushfire.networks.features import FeatureBank
 from brushfire.networks.msd import MixedScaleDense
 from brushfire.networks.pieces import LEAST, best_cut
+from brushfire.networks.pixel_head import PixelHead
 from brushfire.networks.pretrained import take_over_pretrained
-from brushfire.networks.refining import INPUTS, class_inputs, guide_of, held, margins
+from brushfire.networks.refining import BANK, INPUTS, class_inputs, guide_of, margins
 from brushfire.networks.snapshot import ModelSnapshot, describe
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ Core = tuple[slice, slice]
 
 BUDGET_BYTES = 512 * 2**20
 """Memory that a prediction may take where nobody says how much there is."""
+
+_FARTHEST = 8.0  # standard deviations beyond which an input of the layers is not told apart
 
 # Of kernels, and what torch keeps.
 _SCRATCH_BYTES = {"cpu": 64 * 2**20, "cuda": 512 * 2**20}
@@ -90,7 +92,7 @@ class SegmentationModel(nn.Module):
         self.register_buffer("intensity_mean", torch.tensor(mean or [0.0] * channels))
         self.register_buffer("intensity_std", torch.tensor(std or [1.0] * channels))
         count = len(self.classes)
-        self.convex = ConvexHead(inputs, count) if settings.features else None
+        self.pixels = PixelHead(inputs, count) if settings.features else None
         seen, outputs = (INPUTS, 1) if settings.features else (inputs, count)
         self.register_buffer("input_mean", torch.zeros(seen))
         self.register_buffer("input_std", torch.ones(seen))
@@ -117,13 +119,14 @@ class SegmentationModel(nn.Module):
         pretrained : bool
             Whether to take them over, beside how inputs are standardised.
         """
-        if self.convex is not None:
+        if self.pixels is not None:
             take_over_pretrained(self, weights=pretrained)
 
     @property
     def safe_halo(self) -> int:
         """Pixels beyond which nothing can reach a tile's core, whatever the weights."""
-        return self.settings.reach + 2 * self.feature_reach
+        seen = 0 if self.bank is None else self.feature_reach + BANK.radius
+        return self.settings.reach + seen
 
     @property
     def feature_reach(self) -> int:
@@ -131,9 +134,9 @@ class SegmentationModel(nn.Module):
         return 0 if self.bank is None else self.bank.radius
 
     @property
-    def is_convex(self) -> bool:
+    def by_pixel(self) -> bool:
         """Whether the layers change nothing, so that pixels are told by their features alone."""
-        return self.convex is not None and not bool(self.head_weight.any())
+        return self.pixels is not None and not bool(self.head_weight.any())
 
     @property
     def context(self) -> int:
@@ -174,9 +177,9 @@ class SegmentationModel(nn.Module):
 
     def standard_features(self, raw: Tensor) -> Tensor:
         """Return what `raw_inputs` returned with about mean 0 and standard deviation 1."""
-        if self.convex is None:
+        if self.pixels is None:
             return (raw - self.input_mean[:, None, None]) / self.input_std[:, None, None]
-        return (raw - self.convex.mean[:, None, None]) / self.convex.std[:, None, None]
+        return (raw - self.pixels.mean[:, None, None]) / self.pixels.std[:, None, None]
 
     def logits(self, normalised: Tensor, core: Core | None = None) -> Tensor:
         """Return logits of normalised intensities, in the proportions of the strokes.
@@ -193,15 +196,17 @@ class SegmentationModel(nn.Module):
     def logits_of(self, raw: Tensor, core: Core | None = None) -> Tensor:
         """Return logits of what `raw_inputs` returned; see `logits`."""
         rows, columns = core or (slice(None), slice(None))
-        if self.convex is None:
+        if self.pixels is None:
             return self._layers_on(raw)[:, :, rows, columns]
-        if self.is_convex:
-            fitted: Tensor = self.convex(raw[:, :, rows, columns])
+        if self.by_pixel:
+            fitted: Tensor = self.pixels(raw[:, :, rows, columns])
             return fitted
-        fitted = self.convex(raw)
+        fitted = self.pixels(raw)
         return (fitted + self.correction(raw, fitted))[:, :, rows, columns]
 
-    def logits_at(self, normalised: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def logits_at(
+        self, normalised: Tensor, rows: Tensor, columns: Tensor, *, machine: bool = False
+    ) -> Tensor:
         """Return logits of some pixels of one image, (pixels, classes).
 
         Parameters
@@ -210,31 +215,39 @@ class SegmentationModel(nn.Module):
             (1, channels * slices, height, width).
         rows, columns : Tensor
             Of the pixels, int64.
+        machine : bool
+            Whether to ask the kernel machine alone, if there is one: neither trees nor layers.
         """
         raw = self.raw_inputs(normalised)
-        if self.convex is None or not self.is_convex:
+        if self.pixels is None or not (machine or self.by_pixel):
             return self.logits_of(raw)[0][:, rows, columns].t()
-        fitted: Tensor = self.convex(raw[:, :, rows, columns])[0]
+        fitted: Tensor = self.pixels(raw[:, :, rows, columns], trees=not machine)[0]
         return fitted.t()
 
+    def terms(self, raw: Tensor) -> Tensor:
+        """Return what a fit is linear in, (pixels, terms), of `raw_inputs` (pixels, inputs)."""
+        if self.pixels is None:
+            return (raw - self.input_mean) / self.input_std
+        return self.pixels.machine.terms(self.pixels.standard(raw.t())).t()
+
     def correction(self, raw: Tensor, fitted: Tensor) -> Tensor:
-        """Return what the layers add to the logits of the convex part.
+        """Return what the layers add to the logits of the pixels alone.
 
         Parameters
         ----------
         raw : Tensor
             What `raw_inputs` returned.
         fitted : Tensor
-            Logits of the convex part, (images, classes, height, width).
+            Logits of the pixels alone, (images, classes, height, width).
         """
         assert self.bank is not None
         guide = guide_of(raw, self.channels, self.bank.per_channel)
         margin = margins(fitted)
         if torch.is_grad_enabled():
-            return self._layers_on(class_inputs(self.bank, margin, guide)).view(fitted.shape)
+            return self._layers_on(class_inputs(margin, guide)).view(fitted.shape)
         # One class at a time in memory.
         each = [
-            self._layers_on(class_inputs(self.bank, margin[:, index, None], guide))
+            self._layers_on(class_inputs(margin[:, index, None], guide))
             for index in range(fitted.shape[1])
         ]
         return torch.cat(each, 1)
@@ -242,8 +255,8 @@ class SegmentationModel(nn.Module):
     def _layers_on(self, inputs: Tensor) -> Tensor:
         """Return what layers and head make of inputs, (images, outputs, height, width)."""
         inputs = (inputs - self.input_mean[:, None, None]).div_(self.input_std[:, None, None])
-        if self.convex is not None:
-            inputs = held(inputs)
+        if self.pixels is not None:
+            inputs.clamp_(-_FARTHEST, _FARTHEST)
         if torch.is_grad_enabled():
             return self._head(*self.layers.flat_maps(inputs))
         with self.layers.lent_maps(inputs) as (buffer, layout):
@@ -360,17 +373,19 @@ class SegmentationModel(nn.Module):
         """Return a copy with these outputs; known classes keep theirs, new ones start at zero."""
         other = SegmentationModel(self.settings, self.channels, classes).to(self.device)
         state = {name: value.clone() for name, value in self.state_dict().items()}
-        by_class = ["prior_shift"]
-        if self.convex is None:
-            by_class += ["head_weight", "head_bias"]
+        by_class = {"prior_shift": 0}  # and the axis of classes
+        if self.pixels is None:
+            by_class |= {"head_weight": 0, "head_bias": 0}
         else:
-            by_class += ["convex.weight", "convex.bias"]
-        for name in by_class:
-            rows = other.state_dict()[name].clone()
-            for row, value in enumerate(other.classes):
+            by_class |= {"pixels.machine.weight": 0, "pixels.machine.bias": 0}
+            by_class["pixels.trees.votes"] = 1
+        for name, axis in by_class.items():
+            values = other.state_dict()[name].clone()
+            for index, value in enumerate(other.classes):
                 if value in self.classes:
-                    rows[row] = state[name][self.classes.index(value)]
-            state[name] = rows
+                    known = state[name].select(axis, self.classes.index(value))
+                    values.select(axis, index).copy_(known)
+            state[name] = values
         other.load_state_dict(state)
         other.halo = self.halo
         return other
@@ -386,7 +401,7 @@ class SegmentationModel(nn.Module):
             metrics=metrics,
         )
         tensors = {
-            name: value.detach().to("cpu", torch.float32).contiguous()
+            name: (value.float() if value.is_floating_point() else value).cpu().contiguous()
             for name, value in self.state_dict().items()
         }
         weights = save_tensors(tensors, metadata=about)
@@ -423,12 +438,14 @@ class SegmentationModel(nn.Module):
                 got=f"NaN or infinity in {wrong[0]}",
                 do="Choose an older revision, or reset learning.",
             )
-        for name in ("intensity_std", "input_std", "convex.std"):
+        for name in ("intensity_std", "input_std", "pixels.std"):
             if name in state and not bool((state[name] > 0).all()):
                 raise ModelError(
                     "A model's standard deviations are above zero.",
                     got=f"{float(state[name].min())} in {name}",
                     do="Choose an older revision, or reset learning.",
                 )
+        if model.pixels is not None:
+            model.pixels.trees.check(model.inputs)
         model.halo = snapshot.halo
         return model.to(device).eval()

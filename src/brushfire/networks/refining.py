@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from brushfire.networks.features import SIGMAS, FeatureBank
+from brushfire.networks.features import FeatureBank
 
 GUIDE = 5  # first features of a channel: the image, and what it is at the finest scale
-INPUTS = 1 + 4 * len(SIGMAS) + GUIDE
+BANK = FeatureBank((1.0, 2.0, 4.0, 8.0))  # of margins: what is farther away, the layers pass on
+INPUTS = BANK.per_channel + GUIDE
 _MOST = 4.0  # margins, halved, beyond which a class is as good as certain
-_FARTHEST = 8.0  # standard deviations beyond which an input is not told apart
 
 
 def margins(logits: Tensor) -> Tensor:
@@ -50,13 +50,11 @@ def guide_of(raw: Tensor, channels: int, per_channel: int) -> Tensor:
     return by_channel[:, :, :GUIDE].mean(1)
 
 
-def class_inputs(bank: FeatureBank, margin: Tensor, guide: Tensor) -> Tensor:
+def class_inputs(margin: Tensor, guide: Tensor) -> Tensor:
     """Return what the layers see of each class, before it is standardised.
 
     Parameters
     ----------
-    bank : FeatureBank
-        Of the margins.
     margin : Tensor
         (images, classes, height, width), see `margins`.
     guide : Tensor
@@ -70,9 +68,4 @@ def class_inputs(bank: FeatureBank, margin: Tensor, guide: Tensor) -> Tensor:
     images, classes, height, width = margin.shape
     one = (margin / 2).clamp(-_MOST, _MOST).view(images * classes, 1, height, width)
     seen = guide[:, None].expand(images, classes, GUIDE, height, width).flatten(0, 1)
-    return torch.cat([bank(one), seen], 1)
-
-
-def held(standard: Tensor) -> Tensor:
-    """Return standardised inputs, what is far out held."""
-    return standard.clamp_(-_FARTHEST, _FARTHEST)
+    return torch.cat([BANK(one), seen], 1)

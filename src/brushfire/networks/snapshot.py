@@ -10,8 +10,8 @@ from brushfire.errors import ModelError, SettingsError
 from brushfire.networks.settings import NetworkSettings
 
 FORMAT = "brushfire-model"
-VERSION = 2
-_CONVEX_SINCE = 2  # before it, models with features had another convex part
+VERSION = 3
+_FEATURES_SINCE = 3  # before it, models with features told pixels by other parts
 _KEY = "brushfire"
 _LENGTH_BYTES = 8
 _NEXT = "Choose a model file that Brushfire wrote, or an older revision."
@@ -118,9 +118,9 @@ def _read_about(weights: bytes) -> dict[str, Any]:
             got=version,
             do="Update Brushfire.",
         )
-    if version < _CONVEX_SINCE and about.get("settings", {}).get("features", True):
+    if version < _FEATURES_SINCE and about.get("settings", {}).get("features", True):
         raise ModelError(
-            f"Models with features are read from format version {_CONVEX_SINCE} on.",
+            f"Models with features are read from format version {_FEATURES_SINCE} on.",
             got=version,
             do="Learn again: the strokes are kept, and the first answer takes seconds.",
         )

@@ -7,9 +7,7 @@ the second cache meanwhile. No map is copied, and no product is kept but what it
 from __future__ import annotations
 
 import math
-import os
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from torch import Tensor
 from brushfire.networks.kernels import loops
 from brushfire.networks.kernels.layout import ALIGNMENT
 from brushfire.networks.kernels.protocol import Gradients
+from brushfire.networks.kernels.threads import MOST_THREADS, run_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +31,6 @@ _BLOCK = 15  # maps that are made in one pass over those before them
 _PART = 5  # maps of a block that are made in one pass over those of the block before them
 _TILE_ROWS = 40  # four rows of the usual largest dilation: as many as are worked on at once
 _TILE_COLUMNS = 512
-_MOST_THREADS = 256
 _TOTALS = 2**25  # values of the sums of all threads together, at most
 
 
@@ -181,7 +179,7 @@ class _Place:
         self.shifts = np.array(planes, np.int64)
         self._taps = layout.taps
         self._tiles = _tiles(layout, margins=margins)
-        self._threads = max(1, min(torch.get_num_threads(), len(self._tiles), _MOST_THREADS))
+        self._threads = max(1, min(torch.get_num_threads(), len(self._tiles), MOST_THREADS))
         self._first = (self.flat, layout.total, layout.row)
 
     def run(self, loop: Callable[..., None], *args: Any) -> None:
@@ -198,25 +196,9 @@ class _Place:
     def _share(self, loop: Callable[..., None], args: list[tuple[Any, ...]]) -> None:
         """Run a loop over the tiles, a part of them with each of the arguments."""
         parts = np.array_split(self._tiles, len(args))
-        calls = [(loop, *self._first, part, *mine) for part, mine in zip(parts, args, strict=True)]
-        others: list[Future[None]] = []
-        try:
-            others.extend(_pool().submit(*call) for call in calls[1:])
-            loop(*calls[0][1:])
-        finally:
-            wait(others)
-        for other in others:
-            other.result()
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    # Threads begin when they are needed, as many as all callers together ask for.
-    return ThreadPoolExecutor(_MOST_THREADS, "brushfire-kernel")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has no threads but its own
+        run_together(
+            [(loop, (*self._first, part, *mine)) for part, mine in zip(parts, args, strict=True)]
+        )
 
 
 def _flat(buffer: Tensor) -> Array:
