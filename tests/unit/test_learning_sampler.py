@@ -9,6 +9,7 @@ from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 from brushfire.geometry import Box
 from brushfire.learning.regions import StrokeRegions
 from brushfire.learning.sampler import Patch, PatchSampler, SlabCache
+from brushfire.learning.warping import warped
 from brushfire.scribbles import scribbles
 
 
@@ -30,7 +31,7 @@ def test_patches_hold_what_the_volume_and_the_strokes_hold(
     regions.update(store.snapshot())
     cache = SlabCache(volume, 1, 2**20)
     sampler = PatchSampler(cache, regions, shape, np.random.default_rng(seed))
-    for patch in sampler.draw(3, side, margin=margin, turn=True):
+    for patch in sampler.draw(3, side, margin=margin, vary=False):
         above, below, left, right = patch.margins
         height, width = patch.intensities.shape[2:]
         inner = patch.intensities[0, 1, above : height - below, left : width - right]
@@ -45,11 +46,30 @@ def test_patches_hold_what_the_volume_and_the_strokes_hold(
 def test_turning_keeps_margins_around_the_labels(quarters: int, flip: bool) -> None:
     block = np.arange(9 * 11, dtype=np.float32).reshape(1, 1, 9, 11)
     labels = block[0, 0, 1:7, 2:8].astype(np.uint8)
-    patch = Patch(block, labels, (1, 2, 2, 3)).turned(quarters, flip=flip)
+    patch = Patch(block, labels, labels.astype(np.int64), (1, 2, 2, 3)).turned(quarters, flip=flip)
     above, below, left, right = patch.margins
     height, width = patch.intensities.shape[2:]
     inner = patch.intensities[0, 0, above : height - below, left : width - right]
     assert np.array_equal(inner.astype(np.uint8), patch.labels)
+
+
+@given(seed=st.integers(0, 1000), height=st.integers(40, 90), margin=st.integers(0, 9))
+def test_labels_are_bent_as_what_they_label_is(seed: int, height: int, margin: int) -> None:
+    rng = np.random.default_rng(seed)
+    image = np.kron(rng.integers(1, 4, (5, 5)), np.ones((20, 20)))[:height].astype(np.float32)
+    inner = image[margin : height - margin, 2:97].astype(np.uint8)
+    patch = Patch(image[None, None], inner, inner.astype(np.int64), (margin, margin, 2, 3))
+    found = warped(patch, rng)
+    assert found.intensities.shape == patch.intensities.shape
+    assert found.margins == patch.margins
+    seen = found.intensities[0, 0, margin : height - margin, 2:97]
+    known = found.labels > 0
+    assert np.array_equal(known, found.regions >= 0)
+    assert np.array_equal(found.labels[known], found.regions[known])
+    assert known.mean() > 0.5
+    # Interpolated at borders: elsewhere what is seen is what it is called.
+    assert (np.abs(seen - found.labels)[known] <= 0.5).mean() > 0.9
+    assert not np.array_equal(found.labels, patch.labels), "something was bent"
 
 
 def test_classes_teach_equally_often() -> None:
@@ -61,7 +81,7 @@ def test_classes_teach_equally_often() -> None:
     sampler = PatchSampler(
         SlabCache(volume_of(stripes(shape)), 0, 2**20), regions, shape, np.random.default_rng(0)
     )
-    patches = sampler.draw(100, 32, margin=0, turn=True)
+    patches = sampler.draw(100, 32, margin=0, vary=True)
     assert 35 < sum((patch.labels == 2).any() for patch in patches) < 65
 
 

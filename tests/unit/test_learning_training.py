@@ -45,7 +45,7 @@ class Strokes:
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
-            patches = self.sampler.draw(1, 64, margin=self.trainer.margin, turn=True)
+            patches = self.sampler.draw(1, 64, margin=self.trainer.margin, vary=True)
             self.trainer.step(patches, self.regions.counts(held=False))
 
 
@@ -131,7 +131,7 @@ def test_gradients_that_are_not_finite_change_nothing(strokes: Strokes) -> None:
         return slope * float("inf")
 
     trainer._model.head_bias.register_hook(explode)
-    patches = strokes.sampler.draw(1, 64, margin=trainer.margin, turn=True)
+    patches = strokes.sampler.draw(1, 64, margin=trainer.margin, vary=True)
     counts = strokes.regions.counts(held=False)
     losses = [trainer.step(patches, counts)[0] for _ in range(5)]
     assert np.isfinite(losses).all()
@@ -145,7 +145,7 @@ def test_the_cost_of_a_step_grows_with_its_patches_and_learns_nothing(strokes: S
     before = copy.deepcopy(trainer._model.state_dict())
     costs = []
     for side in (32, 64):
-        patches = strokes.sampler.draw(1, side, margin=trainer.margin, turn=True)
+        patches = strokes.sampler.draw(1, side, margin=trainer.margin, vary=True)
         costs.append(trainer.cost(patches, strokes.regions.counts(held=False)))
     maps = trainer._model.layers.maps
     assert costs[0] < costs[1]

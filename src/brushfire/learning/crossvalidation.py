@@ -15,6 +15,7 @@ from torch import Tensor
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.evaluation import answers_of
 from brushfire.learning.fitting import COUNT_POWER, PENALTY, index_table
+from brushfire.learning.runs import parts_of_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ def cross_validate(
     x = lift(values[torch.from_numpy(rows).to(values.device)]).cpu()
     classes, regions = classes[rows], regions[rows]
     target = index_table(known)[torch.from_numpy(classes.astype(np.int64))]
-    folds = _folds(classes, regions)
+    folds = parts_of_regions(classes, regions, _FOLDS)
     asked = folds >= 0
     if not asked.any():
         return None
@@ -89,16 +90,3 @@ def _thinned(classes: Labels, regions: Integers) -> Integers:
         found = found[np.argsort(regions[found], kind="stable")]
         kept.append(found[:: max(1, round(len(found) * len(values) / _VOXELS))])
     return np.unique(np.concatenate(kept))
-
-
-def _folds(classes: Labels, regions: Integers) -> Integers:
-    """Return the part that each voxel's region is in; -1 where its class has no other region."""
-    numbers, first, of_voxel = np.unique(regions, return_index=True, return_inverse=True)
-    of_class = classes[first]
-    parts = np.full(len(numbers), -1, np.int64)
-    rng = np.random.default_rng(0)
-    for value in np.unique(of_class):
-        places = np.flatnonzero(of_class == value)
-        if len(places) > 1:
-            parts[rng.permutation(places)] = np.arange(len(places)) % _FOLDS
-    return parts[of_voxel]

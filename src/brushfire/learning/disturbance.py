@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from brushfire.networks.smoothing import smooth
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GAIN = 0.05
 OFFSET = 0.05  # of the standard deviation of intensities
+BLURRED = 0.25  # of the images
+BLURS = (0.5, 0.75, 1.0)  # standard deviations in pixels
 _MOST_NOISE = 0.15
 _MAD_TO_STD = 1.4826
 _KERNEL = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))  # blind to planes and edges
@@ -40,7 +44,7 @@ def noise_level(images: Sequence[Tensor]) -> float:
 
 
 def disturbed(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Return normalised intensities with random gain, offset and noise.
+    """Return normalised intensities with random blur, gain, offset and noise.
 
     Parameters
     ----------
@@ -56,6 +60,8 @@ def disturbed(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
         return torch.randn(*shape, generator=generator).to(x)
 
     images, channels = x.shape[:2]
+    if float(torch.rand((), generator=generator)) < BLURRED:
+        x = smooth(x, BLURS[int(torch.randint(len(BLURS), (), generator=generator))])
     gain = 1 + GAIN * random(images, channels, 1, 1)
     offset = OFFSET * random(images, channels, 1, 1)
     spread = noise * random(images, 1, 1, 1).abs()

@@ -89,14 +89,19 @@ def _target(classes: Tensor, outputs: Sequence[int]) -> tuple[Tensor, Tensor]:
     return target, class_weights(torch.bincount(target, minlength=len(outputs)), COUNT_POWER)
 
 
-def _chosen(values: Tensor, classes: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
-    """Return about `_VOXELS` of the voxels, evenly over each class, and their classes."""
+def chosen_rows(classes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return which voxels a fit takes of those of ``classes``: so many, evenly over each class."""
     kept = []
     values_of = np.unique(classes)
     for value in values_of:
         found = np.flatnonzero(classes == value)
         step = max(1, round(len(found) * len(values_of) / _VOXELS))
         kept.append(found[::step])
-    rows = np.concatenate(kept)
+    return np.concatenate(kept)
+
+
+def _chosen(values: Tensor, classes: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+    """Return the voxels that a fit takes, and their classes."""
+    rows = chosen_rows(classes)
     chosen = torch.from_numpy(rows).to(values.device)
     return values[chosen], torch.from_numpy(classes[rows].astype(np.int64))

@@ -42,6 +42,7 @@ _SURER = 0.99  # of the cross-entropy: a swap repaints all that is visible, so n
 _LEAST_LIKELY = 1e-3  # one voxel that a stroke touched by mistake must not outweigh all others
 _POOLED = 600  # regions, all classes together, beyond which neighbours are drawn together
 _TINY = 1e-9  # of Dice: rounding
+_LIKELY = 0.3  # of the margin, which is half a standard deviation: better is more likely than not
 
 Decision = Literal["better", "surer", "follows", "no better", "worse"]
 
@@ -333,11 +334,12 @@ def _margin(candidate: Answers, shown: Answers) -> float:
 def decide(comparison: Comparison, *, fresh: bool) -> Decision:
     """Return whether a candidate replaces the shown model ("better", "surer", "follows") or not.
 
-    While nothing is painted, only a candidate that is better does, or one with the same Dice whose
-    probabilities are: in that order no two models ever replace each other in turn, and what is
-    shown never gets worse. After new strokes the shown model is one that does not know them; then
-    a candidate that does is shown if it is as good as can be told, that is within the margin. A
-    candidate that answers the same as the shown model never replaces it.
+    While nothing is painted, only a candidate that is better does, by more than chance might well
+    give it, or one with the same Dice whose probabilities are better: in that order no two models
+    ever replace each other in turn, and what is shown never gets worse. After new strokes the
+    shown model is one that does not know them; then a candidate that does is shown if it is as
+    good as can be told, that is within the margin. A candidate that answers the same as the shown
+    model never replaces it.
 
     Parameters
     ----------
@@ -349,9 +351,9 @@ def decide(comparison: Comparison, *, fresh: bool) -> Decision:
     difference = comparison.difference
     if comparison.same:
         return "no better"
-    if difference > _TINY:
+    if difference > max(_LIKELY * comparison.margin, _TINY):
         return "better"
-    if comparison.surer and difference >= -_TINY:
+    if comparison.surer and abs(difference) <= _TINY:
         return "surer"
     if fresh and difference >= -comparison.margin - _TINY:
         return "follows"

@@ -284,7 +284,7 @@ class Learner:
 
     def _patches(self, trainer: Trainer, work: Workload) -> list[Patch]:
         return self._sampler.draw(
-            work.batch, work.patch, margin=trainer.margin, turn=self._learning.augment
+            work.batch, work.patch, margin=trainer.margin, vary=self._learning.augment
         )
 
     def _diverged(self, got: str) -> LearningError:

@@ -164,3 +164,27 @@ def _touching(runs: Runs, which: Mask) -> tuple[Integers, Integers]:
     side = np.flatnonzero((first[1:] == last[:-1]) & (rows[1:] == rows[:-1]))
     one, other = np.concatenate([above, side]), np.concatenate([below, side + 1])
     return numbers[one], numbers[other]
+
+
+def parts_of_regions(classes: Labels, regions: Integers, count: int) -> Integers:
+    """Return which of ``count`` parts each voxel's region is in, each class divided evenly.
+
+    -1 for the voxels of a class that has no other region.
+
+    Parameters
+    ----------
+    classes, regions : ndarray
+        (voxels,), class value and region of each voxel.
+    count : int
+        Parts; fewer are used for a class of fewer regions.
+    """
+    numbers, first, of_voxel = np.unique(regions, return_index=True, return_inverse=True)
+    of_class = classes[first]
+    parts = np.full(len(numbers), -1, np.int64)
+    rng = np.random.default_rng(0)
+    for value in np.unique(of_class):
+        places = np.flatnonzero(of_class == value)
+        if len(places) > 1:
+            parts[rng.permutation(places)] = np.arange(len(places)) % count
+    found: Integers = parts[of_voxel]
+    return found

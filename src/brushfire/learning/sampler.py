@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brushfire.geometry import Box, Grid
+from brushfire.learning.warping import warped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brushfire.learning.regions import Labels, Points, StrokeRegions, Voxels
+    from brushfire.learning.runs import Integers
     from brushfire.volumes import Volume
 
 Block = np.ndarray[Any, np.dtype[np.float32]]
@@ -77,23 +79,26 @@ class SlabCache:
 class Patch:
     """Intensities (channels, slices, y, x), and labels (y, x) of all but their margins.
 
-    The margins are pixels above, below, left and right of the labelled part.
+    The margins are pixels above, below, left and right of the labelled part. ``regions`` (y, x)
+    numbers the stroke region of labelled pixels; -1 where a region is not known.
     """
 
     intensities: Block
     labels: Labels
+    regions: Integers
     margins: tuple[int, int, int, int]
 
     def turned(self, quarters: int, *, flip: bool) -> Patch:
         """Return the patch turned by right angles against the clock, then flipped in x."""
         block = np.rot90(self.intensities, quarters, (-2, -1))
-        labels = np.rot90(self.labels, quarters)
+        labels, regions = np.rot90(self.labels, quarters), np.rot90(self.regions, quarters)
         above, below, left, right = self.margins
         for _ in range(quarters % 4):
             above, below, left, right = right, left, above, below
         if flip:
-            block, labels, left, right = block[..., ::-1], labels[..., ::-1], right, left
-        return Patch(block, labels, (above, below, left, right))
+            block, labels, regions = block[..., ::-1], labels[..., ::-1], regions[..., ::-1]
+            left, right = right, left
+        return Patch(block, labels, regions, (above, below, left, right))
 
 
 class PatchSampler:
@@ -124,7 +129,7 @@ class PatchSampler:
         self._rng = rng
         self._places: tuple[int, dict[int, list[tuple[int, Voxels]]]] | None = None
 
-    def draw(self, count: int, side: int, *, margin: int, turn: bool) -> list[Patch]:
+    def draw(self, count: int, side: int, *, margin: int, vary: bool) -> list[Patch]:
         """Return patches around strokes.
 
         Parameters
@@ -135,12 +140,12 @@ class PatchSampler:
             Pixels in y and x; less where the volume is smaller.
         margin : int
             Pixels around a patch that are read too, less where the volume ends.
-        turn : bool
-            Whether to flip them and turn them by right angles, at random.
+        vary : bool
+            Whether to flip, turn by right angles, stretch and bend them, at random.
         """
-        return [self._draw(side, margin, turn=turn) for _ in range(count)]
+        return [self._draw(side, margin, vary=vary) for _ in range(count)]
 
-    def _draw(self, side: int, margin: int, *, turn: bool) -> Patch:
+    def _draw(self, side: int, margin: int, *, vary: bool) -> Patch:
         box = self._around(self._voxel(), side)
         wide = box.grow((0, margin, margin)).clip(self._shape)
         block, label = self._cache.read(wide), self._regions.teaching_labels(box)
@@ -148,8 +153,12 @@ class PatchSampler:
         _, rows, columns = box.slices_in(wide)
         above, left = rows.start, columns.start
         below, right = wide.shape[1] - rows.stop, wide.shape[2] - columns.stop
-        patch = Patch(block, label, (above, below, left, right))
-        return self._turned(patch) if turn else patch
+        patch = Patch(block, label, self._regions_in(box), (above, below, left, right))
+        if not vary:
+            return patch
+        turned = self._turned(patch)
+        bent = warped(turned, self._rng)
+        return bent if bent.labels.any() else turned
 
     def _voxel(self) -> tuple[int, int, int]:
         """Return a labelled voxel: a class first, then a slice, then any voxel of it there."""
@@ -161,6 +170,16 @@ class PatchSampler:
         z, voxels = in_slices[self._rng.choice(len(in_slices), p=weights / weights.sum())]
         y, x = voxels[self._rng.integers(len(voxels))]
         return z, int(y), int(x)
+
+    def _regions_in(self, box: Box) -> Integers:
+        """Return the stroke region of each pixel of a box one slice thick, (y, x)."""
+        found = np.full(box.shape[1:], -1, np.int64)
+        points = self._regions.points(held=False).get(box.start[0])
+        if points is not None:
+            places = points.voxels - np.array(box.start[1:], np.int32)
+            here = ((places >= 0) & (places < box.shape[1:])).all(1)
+            found[tuple(places[here].T)] = points.regions[here]
+        return found
 
     def _around(self, voxel: tuple[int, int, int], side: int) -> Box:
         """Return a patch with the voxel somewhere in its middle, inside the volume."""

@@ -23,7 +23,8 @@ class LearningSettings:
         Patches in a step, 1 to 64; fewer where memory is short. None is one on a processor, and
         up to 8 elsewhere.
     learning_rate : float
-        Step size of AdamW, above 0 and at most 1.
+        Step size of AdamW soon after new strokes, above 0 and at most 1; a twentieth of it for
+        layers that begin with weights that know shapes.
     weight_decay : float
         Decay of AdamW, 0 to 1.
     dice_weight : float
@@ -31,11 +32,13 @@ class LearningSettings:
     label_smoothing : float
         Share of a label that is spread over all classes, 0 to 0.5.
     consistency : float
-        Weight of agreeing, where nothing is labelled, with the averaged weights, 0 to 10.
+        Weight of agreeing, where nothing is labelled, with what was known before the strokes (or,
+        in a network without features, with the averaged weights), 0 to 100.
     average : float
         Decay of the moving average of weights that is shown, 0 (none) to below 1.
     augment : bool
-        Whether patches are flipped, turned, and changed in gain, offset and noise.
+        Whether patches are flipped, turned, stretched, bent, blurred, and changed in gain, offset
+        and noise.
     pretrained : bool
         Whether the layers begin with weights that know shapes; otherwise with random ones.
     held_out : float
@@ -55,7 +58,7 @@ class LearningSettings:
     weight_decay: float = 1e-2
     dice_weight: float = 0.5
     label_smoothing: float = 0.02
-    consistency: float = 3.0
+    consistency: float = 10.0
     average: float = 0.98
     augment: bool = True
     pretrained: bool = True
@@ -70,7 +73,7 @@ class LearningSettings:
         _check("The weight decay", self.weight_decay, 0.0, 1.0)
         _check("The weight of Dice", self.dice_weight, 0.0, 10.0)
         _check("Label smoothing", self.label_smoothing, 0.0, 0.5)
-        _check("The weight of consistency", self.consistency, 0.0, 10.0)
+        _check("The weight of consistency", self.consistency, 0.0, 100.0)
         _check("The averaging decay", self.average, 0.0, 0.9999)
         _check("The held-out share", self.held_out, 0.0, 0.5)
         _check("The cache in bytes", self.cache_bytes, 2**20, 2**40)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from brushfire.learning.adamw import AdamW
 from brushfire.learning.convex import class_weights, fit_linear
+from brushfire.learning.crossfits import CrossFits
 from brushfire.learning.disturbance import disturbed, noise_level
+from brushfire.learning.evaluation import regions_of
 from brushfire.learning.fitting import COUNT_POWER, fit_pixels, index_table, start_head
 from brushfire.learning.growing import grow_trees
 from brushfire.learning.losses import consistency_loss, segmentation_loss
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from brushfire.networks.model import SegmentationModel
 
 _WARM_UP = 20  # steps until the full learning rate, so that the fit is not shaken
+_FALL = 200  # steps after new strokes until it falls noticeably
+_GENTLE = 0.05  # of the learning rate, for layers that know shapes already
 _CLIP = 1.0  # norm of a gradient
 
 
@@ -73,7 +77,9 @@ class Trainer:
         self._settings = settings
         self._restored = restored
         self._informed: SegmentationModel | None = None
+        self._cross_fits: CrossFits | None = None
         self._generator = torch.Generator().manual_seed(seed)
+        self._fitted_at = 0
         self._start = copy.deepcopy(model).requires_grad_(False)
         self._start.start(pretrained=settings.pretrained)
         self._model = model.train()
@@ -97,6 +103,7 @@ class Trainer:
         self._model = old.with_classes(classes).train()
         self.average = self.average.with_classes(classes).requires_grad_(False)
         self._start = self._start.with_classes(classes).requires_grad_(False)
+        self._cross_fits = None
         self._optimiser = self._new_optimiser()
         for mine, theirs in zip(self._model.parameters(), old.parameters(), strict=True):
             if mine.shape == theirs.shape and theirs in memory:
@@ -114,6 +121,7 @@ class Trainer:
             from all of them; what is judged does not know the latter.
         """
         average = self.average
+        self._fitted_at = self.steps
         if average.pixels is None:
             if not self.trained:
                 start_head(average, slabs, sites)
@@ -121,6 +129,7 @@ class Trainer:
             return
         raw, classes = probe(average, slabs, sites, picked(average.raw_inputs))
         fit_pixels(average, raw, classes)
+        self._cross_fits = CrossFits(average, raw, classes, regions_of(sites))
         self._take_pixels(self._model, average)
         self._take_pixels(self._start, average)
         self._informed = None
@@ -178,7 +187,7 @@ class Trainer:
         counts : mapping
             Labelled voxels of each class.
         """
-        rate = self._settings.learning_rate * min(1.0, (self.steps + 1) / _WARM_UP)
+        rate = self._rate()
         loss = self._loss(patches, counts)
         self._optimiser.forget_gradients()
         torch.autograd.backward(loss)
@@ -192,6 +201,22 @@ class Trainer:
         self.steps += 1
         self._follow()
         return value, rate
+
+    def _rate(self) -> float:
+        """Return the learning rate of the next step; it falls until there are new strokes."""
+        since = self.steps - self._fitted_at
+        gentle = 1.0 if self._model.pixels is None or self._start.by_pixel else _GENTLE
+        falling = 1 / math.sqrt(1 + since / _FALL)
+        return self._settings.learning_rate * gentle * min(falling, (since + 1) / _WARM_UP)
+
+    @property
+    def _teacher(self) -> SegmentationModel:
+        """What is agreed with where nothing is labelled.
+
+        That is what was known before the first stroke, where there is something: layers that
+        follow a few strokes only, which lie in the middle of things, forget where things end.
+        """
+        return self.average if self.average.pixels is None else self._start
 
     def cost(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> int:
         """Return the bytes that a step on these patches takes; nothing is learned from them.
@@ -212,9 +237,8 @@ class Trainer:
         agree = settings.consistency > 0
         with torch.no_grad():
             calm = self._raw(patches, disturb=False)
-            pixels = self._model.pixels
-            fitted = None if pixels is None else pixels(calm, trees=False)
-            teacher = self._logits(self.average, calm, fitted) if agree else None
+            fitted = self._fitted(calm, patches, labels)
+            teacher = self._logits(self._teacher, calm, fitted) if agree else None
             seen = self._raw(patches, disturb=settings.augment)
         logits = self._logits(self._model, seen, fitted)
         target = index_table(self.classes)[labels].to(logits.device)
@@ -229,6 +253,25 @@ class Trainer:
         if teacher is None:
             return loss
         return loss + settings.consistency * consistency_loss(logits, target, teacher)
+
+    def _fitted(self, raw: Tensor, patches: Sequence[Patch], labels: Tensor) -> Tensor | None:
+        """Return what fits make of patches, and clear the labels that these fits know."""
+        pixels = self._model.pixels
+        if pixels is None:
+            return None
+        found = []
+        for index, patch in enumerate(patches):
+            head, part = pixels, -1
+            parts = np.full_like(patch.regions, -1)
+            if self._cross_fits is not None:
+                parts = self._cross_fits.parts(patch.regions)
+                asked = parts[parts >= 0]
+                if len(asked):
+                    part = int(asked[int(torch.randint(len(asked), (), generator=self._generator))])
+                    head = self._cross_fits.without(part)
+                    labels[index][torch.from_numpy(parts != part)] = 0
+            found.append(head(raw[index : index + 1]))
+        return torch.cat(found)
 
     @staticmethod
     def _logits(model: SegmentationModel, raw: Tensor, fitted: Tensor | None) -> Tensor:

@@ -1,0 +1,71 @@
+"""Fits that do not know some strokes, so that layers learn from them what fits make of the unknown.
+
+A fit is nearly always right where it was taught. Layers that learn beside it there would learn
+that nothing is to be corrected, or make it surer of itself than it should be.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from brushfire.learning.fitting import chosen_rows, fit_pixels
+from brushfire.learning.runs import parts_of_regions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brushfire.learning.regions import Labels
+    from brushfire.learning.runs import Integers
+    from brushfire.networks.model import SegmentationModel
+    from brushfire.networks.pixel_head import PixelHead
+
+_PARTS = 3
+
+
+class CrossFits:
+    """As many fits as there are parts of the strokes, each on all parts but one.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        With features; not changed.
+    raw : Tensor
+        Features of labelled voxels, (voxels, inputs).
+    classes, regions : ndarray
+        (voxels,), class value and region of each voxel.
+    """
+
+    def __init__(
+        self, model: SegmentationModel, raw: Tensor, classes: Labels, regions: Integers
+    ) -> None:
+        self._model = copy.deepcopy(model)
+        rows = chosen_rows(classes)
+        self._raw, self._classes = raw[torch.from_numpy(rows).to(raw.device)], classes[rows]
+        regions = regions[rows]
+        self._parts = parts_of_regions(self._classes, regions, _PARTS)
+        self._numbers, first = np.unique(regions, return_index=True)
+        self._of_region = self._parts[first]
+        self._heads: dict[int, PixelHead] = {}
+
+    def parts(self, regions: Integers) -> Integers:
+        """Return which part each region is in; -1 for those that every fit knows, or none."""
+        places = np.searchsorted(self._numbers, regions).clip(max=len(self._numbers) - 1)
+        known = self._numbers[places] == regions
+        return np.where(known, self._of_region[places], -1)
+
+    def without(self, part: int) -> PixelHead:
+        """Return what was fitted on all parts but this one."""
+        if part not in self._heads:
+            taught = self._parts != part
+            fit_pixels(
+                self._model,
+                self._raw[torch.from_numpy(taught).to(self._raw.device)],
+                self._classes[taught],
+            )
+            assert self._model.pixels is not None
+            self._heads[part] = copy.deepcopy(self._model.pixels)
+        return self._heads[part]
