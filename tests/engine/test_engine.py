@@ -100,6 +100,24 @@ def test_new_strokes_join_without_a_restart(make_engine, strokes):
     assert not endings(events, "learning")
 
 
+def test_learning_rests_when_nothing_better_comes_and_goes_on_with_a_stroke(
+    make_engine, strokes, monkeypatch
+):
+    monkeypatch.setattr("brushfire.learning.learner._PATIENCE", 3)
+    monkeypatch.setattr("brushfire.engine.coach.PROPOSE_SECONDS", 0.1)
+    engine, _ = learned(make_engine, strokes)
+    collect(engine, lambda es: m.PhaseChanged("resting") in es)
+    strokes[3, 50:54, 100:110] = 2
+    engine.send(m.SetAnnotations(strokes.snapshot()))
+    events = collect(engine, has(m.Stepped))
+    assert m.PhaseChanged("training") in events
+    collect(engine, lambda es: m.PhaseChanged("resting") in es)
+    engine.send(m.Pause())
+    collect(engine, lambda es: m.PhaseChanged("paused") in es)
+    engine.send(m.Train())
+    collect(engine, has(m.Stepped))
+
+
 def test_pause_keeps_the_step_count_and_stop_ends_the_turn_once(make_engine, strokes):
     engine, _ = learned(make_engine, strokes)
     collect(engine, has(m.Stepped, 3))

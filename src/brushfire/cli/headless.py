@@ -164,7 +164,7 @@ def need_model(session: Session) -> int:
 
 
 def learn(session: Session, seconds: float) -> LearningState:
-    """Learn from the project's strokes for some seconds of the wall clock.
+    """Learn from the project's strokes for some seconds of the wall clock, or until it rests.
 
     Ctrl-C ends it early; the best model so far is kept either way.
 
@@ -182,6 +182,9 @@ def learn(session: Session, seconds: float) -> LearningState:
             update(round(seconds - left), round(seconds), session.status)
             _turn(session)
             _raise_what_is_missing(session.learning)
+            if session.learning.phase == "resting":
+                say(messages(), "Learning ended: nothing better came for long.")
+                break
         session.stop()
         session.wait_for(lambda: session.learning.phase == "idle", _END_SECONDS)
     if stop.is_set():

@@ -86,7 +86,8 @@ class Coach:
     @property
     def working(self) -> bool:
         """Whether there is a step to take or strokes to look at."""
-        return self.phase in ("fitting", "training") or (self.phase == "waiting" and self._look)
+        resting = self.phase in ("waiting", "resting")
+        return self.phase in ("fitting", "training") or (resting and self._look)
 
     @property
     def can_undo(self) -> bool:
@@ -209,7 +210,10 @@ class Coach:
         self._emit(Stepped(report.step, report.loss, rate, pupil.learner.seconds))
         # Predicting what is visible must not take more than half of the time.
         if time.monotonic() - pupil.proposed_at >= max(PROPOSE_SECONDS, 2 * visible_seconds):
-            return self._propose(pupil)
+            snapshot = self._propose(pupil)
+            if pupil.learner.settled:
+                self._enter("resting")
+            return snapshot
         return None
 
     def _fit(self, pupil: _Pupil, now: float) -> ModelSnapshot | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.prediction import Tile
 
-Phase = Literal["idle", "waiting", "fitting", "training", "paused"]
+Phase = Literal["idle", "waiting", "fitting", "training", "resting", "paused"]
 Outcome = Literal["finished", "cancelled", "failed"]
 
 

@@ -54,6 +54,7 @@ _SMALLEST_PATCH = 64
 _SMALLEST_CELL = 64
 _MOST_LOST = 5  # steps in a row that come to nothing, until learning ends
 _BATCH = 8  # patches of a step where a processor is not what computes
+_PATIENCE = 600  # steps, a minute or two, without a better model until learning rests
 _HISTORY = 50  # accepted models that can be gone back to
 _HALO_ROOM = 144  # pixels around the part on which a halo is measured, whatever memory there is
 _HALO_CORE = 64
@@ -115,7 +116,7 @@ class Learner:
         self._fit_pixels, self._score_pixels = _FIT_PIXELS, _SCORE_PIXELS
         self._changed: tuple[int, ...] = ()
         self._given = self._fitted = self._new = 0
-        self._steps = 0
+        self._steps = self._better_at = 0
         self._seconds = 0.0
         self._revision = revision
         self._history: list[ModelSnapshot] = []
@@ -130,6 +131,11 @@ class Learner:
     def step_count(self) -> int:
         """Gradient steps so far, those that a restored model had behind it included."""
         return self._steps
+
+    @property
+    def settled(self) -> bool:
+        """Whether many steps since the last stroke have made no model that is better."""
+        return self._steps - self._better_at >= _PATIENCE
 
     @property
     def seconds(self) -> float:
@@ -212,6 +218,7 @@ class Learner:
         held = self._sites(held=True, budget=self._fit_pixels)
         self._ready_trainer().fit(self._cache, sites, held)
         self._fitted, self._changed, self._fit = self._given, (), None
+        self._better_at = self._steps
         if self._knows_all and self._race.shown is not None:
             self._race.show(self._judged(self._race.shown))
         self._knows_all = False
@@ -323,6 +330,8 @@ class Learner:
         started = time.perf_counter()
         finish = self._race.run(self._entrants(), self._judges())
         snapshot = None if finish.winner is None else self._accept(finish.winner, finish)
+        if snapshot is not None:
+            self._better_at = self._steps
         self._seconds += time.perf_counter() - started
         return Proposal(snapshot, finish.evaluation, finish.shown, finish.verdict)
 
@@ -458,7 +467,7 @@ class Learner:
             )
         self._race.show(self._load(snapshot))
         self._revision = max(self._revision, *(model.revision for model in models))
-        self._steps = int(snapshot.metrics.get("step", 0))
+        self._steps = self._better_at = int(snapshot.metrics.get("step", 0))
         self._seconds = float(snapshot.metrics.get("seconds", 0.0))
         self._history = list(models)
         self._regions.adopt(snapshot.metrics.get("held_out_regions", ()))

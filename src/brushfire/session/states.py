@@ -41,8 +41,9 @@ class LearningState:
 
     Parameters
     ----------
-    phase : {"idle", "waiting", "fitting", "training", "paused"}
-        "waiting" means started, but something is missing; ``message`` says what.
+    phase : {"idle", "waiting", "fitting", "training", "resting", "paused"}
+        "waiting" means started, but something is missing; ``message`` says what. "resting" means
+        that no better model came for long: it goes on with the next stroke.
     step : int
         Gradient steps so far.
     steps_per_second : float

@@ -38,6 +38,8 @@ def _learning(state: LearningState, taught: int, confirmed: bool) -> str:
         case "training":
             rate = f", {state.steps_per_second:.1f}/s" if state.steps_per_second else ""
             return f"Learning: step {state.step}{rate}{_after(shown)}."
+        case "resting":
+            return f"Learning rests: nothing better came. Paint, and it goes on{_after(shown)}."
         case "paused":
             return f"Paused at step {state.step}{_after(shown)}."
     if shown:

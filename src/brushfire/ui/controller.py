@@ -273,7 +273,7 @@ class Controller(QObject):
 
     def start_or_pause(self) -> None:
         """Start learning, or pause it where it runs."""
-        running = self.session.learning.phase in ("fitting", "training", "waiting")
+        running = self.session.learning.phase in ("fitting", "training", "waiting", "resting")
         if self.attempt(self.session.pause if running else self.session.start) and not running:
             self.stepped.emit("learn")
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from brushfire.ui.controller import Controller
     from brushfire.ui.style import Palette
 
-RUNNING = ("waiting", "fitting", "training")
+RUNNING = ("waiting", "fitting", "training", "resting")
 
 
 class LearnPanel(QWidget):
@@ -122,7 +122,10 @@ class LearnPanel(QWidget):
             return "needs strokes"
         if learning.phase == "training":
             return f"learning · step {learning.step} · {learning.steps_per_second:.1f}/s"
-        words = {"fitting": "first fit…", "waiting": "waiting for strokes", "paused": "paused"}
+        words = {
+            "fitting": "first fit…", "waiting": "waiting for strokes", "paused": "paused",
+            "resting": "rests until you paint",
+        }  # fmt: skip
         return words.get(learning.phase, "not started")
 
     def _refresh(self, *_: object) -> None:
