@@ -199,6 +199,39 @@ class User:
         self._paint(z, value, region, np.array(np.unravel_index(depth.argmax(), depth.shape)))
         return True
 
+    def paint_in(self, place: Box, found: np.ndarray) -> None:
+        """Paint in the largest wrong region of a place, or in its middle where all is right.
+
+        Parameters
+        ----------
+        place : Box
+            One slice thick.
+        found : ndarray
+            The classes (y, x) that are shown in its slice.
+        """
+        z, part = place.start[0], place.slices[1:]
+        inside = np.zeros(found.shape, bool)
+        inside[part] = True
+        truth, free = self._case.truth[z], self.labels[z] == 0
+        best: tuple[int, int, np.ndarray] | None = None
+        for value in self._case.classes:
+            wrong = inside & free & (truth == value) & (found != value)
+            size, region = _largest(wrong)
+            if size and (best is None or size > best[0]):
+                best = size, value, region
+        if best is not None:
+            _, value, region = best
+            depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+            start = np.array(np.unravel_index(depth.argmax(), depth.shape))
+            self._paint(z, value, truth == value, start)
+            return
+        middle = [(a + b) // 2 for a, b in zip(place.start[1:], place.stop[1:], strict=True)]
+        value = int(truth[tuple(middle)])
+        if value:
+            self._paint(z, value, truth == value, np.array(middle))
+        else:  # what nobody knows is no place to paint, and the look has cost as much
+            self.strokes += 1
+
     def _paint(self, z: int, value: int, mask: np.ndarray, start: np.ndarray) -> None:
         painted = self.labels[z] > 0
         before = painted.copy()

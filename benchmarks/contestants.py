@@ -262,6 +262,9 @@ class PlainMSD(FromScratch):
 
 _OFF: dict[str, dict[str, object]] = {
     "pretrained": {"pretrained": False},
+    "trees": {"trees": False},
+    "proportions": {"proportions": False},
+    "steps": {"learning_rate": 1e-8},
     "average": {"average": 0.0},
     "augment": {"augment": False},
     "consistency": {"consistency": 0.0},

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contestants import Contestant
 
 TICK = 15.0  # seconds between corrections
-MARKS = (0.0, 15.0, 30.0, 60.0, 90.0, 120.0, 150.0, 180.0)
+MARKS = (0.0, 15.0, 30.0, 60.0, 120.0, 180.0)
 
 
 def make_contestant(name: str, case, seed: int, now) -> Contestant:

@@ -37,6 +37,11 @@ class CrossFits:
         Features of labelled voxels, (voxels, inputs).
     classes, regions : ndarray
         (voxels,), class value and region of each voxel.
+
+    Attributes
+    ----------
+    taught : tuple
+        Features and classes of the voxels that all fits together are taught.
     """
 
     def __init__(
@@ -44,10 +49,9 @@ class CrossFits:
     ) -> None:
         self._model = copy.deepcopy(model)
         rows = chosen_rows(classes)
-        self._raw, self._classes = raw[torch.from_numpy(rows).to(raw.device)], classes[rows]
-        regions = regions[rows]
-        self._parts = parts_of_regions(self._classes, regions, _PARTS)
-        self._numbers, first = np.unique(regions, return_index=True)
+        self.taught = raw[torch.from_numpy(rows).to(raw.device)], classes[rows]
+        self._parts = parts_of_regions(classes[rows], regions[rows], _PARTS)
+        self._numbers, first = np.unique(regions[rows], return_index=True)
         self._of_region = self._parts[first]
         self._heads: dict[int, PixelHead] = {}
 
@@ -60,12 +64,9 @@ class CrossFits:
     def without(self, part: int) -> PixelHead:
         """Return what was fitted on all parts but this one."""
         if part not in self._heads:
-            taught = self._parts != part
-            fit_pixels(
-                self._model,
-                self._raw[torch.from_numpy(taught).to(self._raw.device)],
-                self._classes[taught],
-            )
+            raw, classes = self.taught
+            others = self._parts != part
+            fit_pixels(self._model, raw[torch.from_numpy(others).to(raw.device)], classes[others])
             assert self._model.pixels is not None
             self._heads[part] = copy.deepcopy(self._model.pixels)
         return self._heads[part]

@@ -36,8 +36,10 @@ def index_table(classes: Sequence[int]) -> Tensor:
     return table
 
 
-def fit_pixels(model: SegmentationModel, raw: Tensor, classes: np.ndarray[Any, Any]) -> None:
-    """Fit the kernel machine of a model and grow its trees, from nothing.
+def fit_pixels(
+    model: SegmentationModel, raw: Tensor, classes: np.ndarray[Any, Any], *, trees: bool = True
+) -> None:
+    """Fit the kernel machine of a model, and grow its trees, from nothing.
 
     Parameters
     ----------
@@ -47,6 +49,8 @@ def fit_pixels(model: SegmentationModel, raw: Tensor, classes: np.ndarray[Any, A
         Features of labelled voxels, (voxels, inputs), as `SegmentationModel.raw_inputs` makes them.
     classes : ndarray
         (voxels,), class values.
+    trees : bool
+        Whether to grow trees; otherwise they have no say.
     """
     assert model.pixels is not None
     raw, known = _chosen(raw, classes)
@@ -58,7 +62,10 @@ def fit_pixels(model: SegmentationModel, raw: Tensor, classes: np.ndarray[Any, A
     weight, bias = fit_linear(machine.terms(standard).t(), target, weights, start, penalty=PENALTY)
     machine.weight.copy_(weight)
     machine.bias.copy_(bias)
-    grow_trees(pixels.trees, standard.t(), target)
+    if trees:
+        grow_trees(pixels.trees, standard.t(), target)
+    else:
+        pixels.trees.votes.zero_()
 
 
 def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:

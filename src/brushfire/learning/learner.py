@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,8 +45,6 @@ __all__ = ["Evaluation", "Learner", "Proposal", "StepReport", "Verdict"]
 
 _FIT_PIXELS = 3_000_000  # whose features are computed for a fit: about a second
 _SCORE_PIXELS = 500_000  # computed for an evaluation, which comes every few seconds
-_ANSWER_PIXELS = 120_000  # computed to see whether proportions contradict the strokes
-_ANSWER_CELL = 128
 _PROPORTION_SLABS = 6  # places of the volume from which proportions of classes are estimated
 _PROPORTION_SIDE = 128
 _SMALLEST_PATCH = 64
@@ -369,8 +366,7 @@ class Learner:
     def _accept(self, winner: Entrant, finish: Finish) -> ModelSnapshot:
         self._revision += 1
         model = self._ready_trainer().for_show(winner.model)
-        shift = prior_shift(model, self._anywhere(), self._prior(model), self._answered(model))
-        model.prior_shift.copy_(shift)
+        model.prior_shift.copy_(self._shift(model))
         model.halo = measure_halo(model, self._halo_blocks(), core=_HALO_CORE)
         metrics = {
             "kind": winner.kind,
@@ -386,14 +382,21 @@ class Learner:
         self._race.show(winner)
         return snapshot
 
+    def _shift(self, model: SegmentationModel) -> Tensor:
+        """Return what corrects a model for the proportions of its strokes."""
+        if not self._learning.proportions:
+            return torch.zeros_like(model.prior_shift)
+        return prior_shift(model, self._anywhere(), self._prior(model), self._answered(model))
+
     def _answered(self, model: SegmentationModel) -> tuple[Tensor, Tensor]:
-        """Return a machine's logits at some strokes, and the index of their classes."""
-        points = self._regions.points(held=False)
-        sites = find_sites(
-            points, self._volume.shape, budget=_ANSWER_PIXELS, cell=_ANSWER_CELL, rng=self._rng
-        )
-        ask = partial(model.logits_at, machine=True)
-        logits, classes = probe(model, self._cache, sites, ask)
+        """Return a machine's logits at strokes that teach, and the index of their classes."""
+        trainer = self._ready_trainer()
+        if trainer.taught is None or model.pixels is None:
+            sites = self._sites(held=False, budget=self._score_pixels)
+            logits, classes = probe(model, self._cache, sites, model.logits_at)
+        else:
+            raw, classes = trainer.taught
+            logits = model.pixels(raw.t()[None], trees=False)[0].t()
         known = torch.from_numpy(classes.astype(np.int64))
         return logits, index_table(model.classes)[known].to(logits.device)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brushfire.networks.model import SegmentationModel
 
 _ITERATIONS = 30
-_STRENGTH = 0.5  # of the correction: the whole one costs the rare classes their overlap
+_STRENGTH = 0.35  # of the correction: the whole one costs the rare classes their overlap
 _DOUBT = 0.05  # share of the strokes' proportions that stays: no class is ruled out
 _PIXELS = 20_000
 _SHARES = (1.0, 0.5, 0.25, 0.125)  # of the correction that are tried in turn

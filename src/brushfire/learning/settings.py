@@ -41,6 +41,10 @@ class LearningSettings:
         and noise.
     pretrained : bool
         Whether the layers begin with weights that know shapes; otherwise with random ones.
+    trees : bool
+        Whether trees have a say beside the kernel machine.
+    proportions : bool
+        Whether a model is corrected for how common classes are in the volume.
     held_out : float
         Share of the stroke regions of a class that is kept for validation, 0 to 0.5.
     cache_bytes : int
@@ -62,6 +66,8 @@ class LearningSettings:
     average: float = 0.98
     augment: bool = True
     pretrained: bool = True
+    trees: bool = True
+    proportions: bool = True
     held_out: float = 0.2
     cache_bytes: int = 256 * 2**20
 

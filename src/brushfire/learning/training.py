@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -93,6 +93,11 @@ class Trainer:
         return self._model.classes
 
     @property
+    def taught(self) -> tuple[Tensor, np.ndarray[Any, Any]] | None:
+        """What the last fit was taught, if any: features (voxels, inputs), and classes."""
+        return None if self._cross_fits is None else self._cross_fits.taught
+
+    @property
     def margin(self) -> int:
         """Pixels around a patch that its features reach into."""
         return 0 if self._model.bank is None else self._model.bank.radius
@@ -128,7 +133,8 @@ class Trainer:
                 self._model.load_state_dict(average.state_dict())
             return
         raw, classes = probe(average, slabs, sites, picked(average.raw_inputs))
-        fit_pixels(average, raw, classes)
+        fit = partial(fit_pixels, trees=self._settings.trees)
+        fit(average, raw, classes)
         self._cross_fits = CrossFits(average, raw, classes, regions_of(sites))
         self._take_pixels(self._model, average)
         self._take_pixels(self._start, average)
@@ -136,7 +142,7 @@ class Trainer:
         if held:
             more, of_more = probe(average, slabs, held, picked(average.raw_inputs))
             self._informed = copy.deepcopy(average)
-            fit_pixels(self._informed, torch.cat([raw, more]), np.concatenate([classes, of_more]))
+            fit(self._informed, torch.cat([raw, more]), np.concatenate([classes, of_more]))
 
     def for_show(self, model: SegmentationModel) -> SegmentationModel:
         """Return a candidate as it is shown: what tells pixels has learnt from every stroke.

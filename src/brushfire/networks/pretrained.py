@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from brushfire.networks.model import SegmentationModel
 
 FILE = "shapes.safetensors"
-_STRENGTH = 0.3  # of the correction at first: made-up pictures are believed in part
+_STRENGTH = 0.25  # of the correction at first: made-up pictures are believed in part
 
 
 @cache

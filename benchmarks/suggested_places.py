@@ -1,0 +1,145 @@
+"""Do suggested places save strokes? A simulated user paints at them, or at random places.
+
+After a few strokes of each class the user goes to one place at a time, looks at a square there and
+paints a stroke in the largest wrong region of it, or in the class of its middle where nothing is
+wrong. Mean Dice on slices that nobody paints, against strokes. The model is the quick fit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import brushfire  # noqa: F401  before torch: sets what torch reads when it is loaded
+
+import torch  # isort: skip
+
+from arena import NAMES, Case, User, load_case, scores
+from brushfire.annotations import open_annotations
+from brushfire.geometry import Box
+from brushfire.learning import Learner, LearningSettings
+from brushfire.learning.places import PlaceSearch
+from brushfire.networks import SegmentationModel, suggest_settings
+from reporting import data_folder, note, parser, report
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+
+EVERY = 2  # strokes between scores
+
+
+class Player:
+    """A user who paints where told, and a learner that fits what was painted."""
+
+    def __init__(self, case: Case, seed: int) -> None:
+        self._case, self._seed = case, seed
+        self._rng = np.random.default_rng(seed)
+        volume = case.volume
+        volume.statistics()
+        spacing = volume.voxel_size[0] / volume.voxel_size[1]
+        network = suggest_settings(volume.shape, spacing)
+        self._learner = Learner(volume, network, LearningSettings(), device="cpu", seed=seed)
+        self._store = open_annotations(None, volume.shape)
+        self._models: list[SegmentationModel] = []
+        self._found: dict[int, np.ndarray] = {}
+        self.user = User(case, seed)
+        self.side = 32
+
+    def learn(self) -> None:
+        """Fit all strokes, and keep the last three models."""
+        self._store[...] = self.user.labels
+        self._learner.set_annotations(self._store.snapshot())
+        self._learner.fit()
+        snapshot = self._learner.propose().snapshot
+        if snapshot is not None:
+            self._models = [SegmentationModel.from_snapshot(snapshot), *self._models[:2]]
+            self._found.clear()
+
+    def predict(self, z: int) -> np.ndarray:
+        if z not in self._found:
+            model = self._models[0]
+            likely = model.probabilities(self._case.slab(z, model.context))[:, 0]
+            self._found[z] = np.asarray(model.classes)[likely.argmax(0)]
+        return self._found[z]
+
+    def suggested(self) -> Box:
+        """Return the best place that is on no slice that counts; a random one where none is."""
+        models = [one for one in self._models if one.classes == self._models[0].classes]
+        search = PlaceSearch(
+            self._case.volume, models, self._store.snapshot(), seed=self.user.strokes
+        )
+        while not search.step():
+            pass
+        places = [place for place in search.places() if place.z not in self._case.scored]
+        if not places:
+            return self.random()
+        self.side = places[0].side
+        return places[0].box.clip(self._case.volume.shape)
+
+    def random(self) -> Box:
+        depth, *plane = self._case.volume.shape
+        free = sorted(set(range(depth)) - set(self._case.scored))
+        z = int(self._rng.choice(free))
+        y, x = (int(self._rng.integers(max(1, size - self.side))) for size in plane)
+        return Box((z, y, x), (z + 1, y + self.side, x + self.side)).clip(self._case.volume.shape)
+
+
+def play(case: Case, seed: int, how: str, strokes: int) -> list[float]:
+    """Return mean Dice before any place and after every few of them."""
+    player = Player(case, seed)
+    player.learn()
+    curve = [scores(case, player.predict)["dice"]]
+    for count in range(1, strokes + 1):
+        place = player.suggested() if how == "suggested" else player.random()
+        player.user.paint_in(place, player.predict(place.start[0]))
+        player.learn()
+        if count % EVERY == 0:
+            curve.append(scores(case, player.predict)["dice"])
+    return curve
+
+
+def saved(suggested: Sequence[float], random: Sequence[float]) -> float:
+    """Return strokes at suggested places over those at random ones, to the last Dice of the latter.
+
+    Those that never come so far count as needing twice as many.
+    """
+    enough = [index for index, value in enumerate(suggested) if value >= random[-1]]
+    return (enough[0] if enough else 2 * (len(random) - 1)) / (len(random) - 1)
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--volumes", nargs="+", default=list(NAMES), choices=NAMES)
+    options.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    options.add_argument("--strokes", type=int, default=16)
+    options.add_argument("--tuning", action="store_true", help="on what settings are chosen on")
+    args: Namespace = options.parse_args()
+    if args.quick:
+        args.volumes, args.seeds, args.strokes = ["msd_hippocampus"], [0], EVERY
+    data = data_folder()
+    if data is None:
+        raise SystemExit("The real data is not here. Set BRUSHFIRE_DATA to its folder.")
+    torch.set_num_threads(1)
+    result: dict[str, float] = {}
+    for volume in args.volumes:
+        curves: dict[str, np.ndarray] = {}
+        for how in ("suggested", "random"):
+            runs = []
+            for seed in args.seeds:
+                case = load_case(Path(data), volume, seed, tuning=args.tuning)
+                runs.append(play(case, seed, how, args.strokes))
+            curves[how] = np.mean(runs, 0)
+            line = " ".join(f"{value:.3f}" for value in curves[how])
+            note(args, f"{volume:20} {how:9} Dice after 0, {EVERY}, ... strokes: {line}")
+        result[f"{volume}_share"] = saved(curves["suggested"], curves["random"])
+        result[f"{volume}_dice_gain"] = float(curves["suggested"][-1] - curves["random"][-1])
+    shares = [value for key, value in result.items() if key.endswith("_share")]
+    result["share_of_strokes"] = float(np.mean(shares))
+    report("suggested_places", result, {"share_of_strokes": "<= 0.7"})
+
+
+if __name__ == "__main__":
+    main()
