@@ -18,6 +18,7 @@ from brushfire.engine.coach import Coach
 from brushfire.engine.messages import Stepped
 from brushfire.learning import Learner, LearningSettings
 from brushfire.learning.disturbance import disturbed
+from brushfire.learning.training import warm_up
 from brushfire.networks import SegmentationModel, suggest_settings
 from brushfire.networks.features import FeatureBank
 from brushfire.networks.msd import MixedScaleDense
@@ -86,6 +87,7 @@ class Ours(Contestant):
         def learner() -> Learner:
             return Learner(case.volume, network, learning, device="cpu", seed=seed)
 
+        warm_up()  # as the window does while it opens
         self._coach = Coach(learner, network, self._hear)
         self._store = open_annotations(None, (depth, height, width))
         self._model: SegmentationModel | None = None
@@ -99,7 +101,7 @@ class Ours(Contestant):
 
     def learn(self, seconds: float) -> None:
         started = self.now() - self._debt
-        while self._coach.working and self.now() - started < seconds:
+        while self._coach.working and (self._model is None or self.now() - started < seconds):
             snapshot = self._coach.work(self._visible)
             if snapshot is not None:
                 began = self.now()

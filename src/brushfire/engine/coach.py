@@ -239,6 +239,7 @@ class Coach:
                 learner.stroke_count,
                 proposal.now,
                 proposal.verdict,
+                proposal.doubts,
             )
         )
         return proposal.snapshot

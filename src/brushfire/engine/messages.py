@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.geometry import Box, Triple
+    from brushfire.learning.doubts import Doubt
     from brushfire.learning.places import Place
     from brushfire.learning.reports import Evaluation, Verdict
     from brushfire.learning.settings import LearningSettings
@@ -152,7 +153,8 @@ class Stepped(Event):
 class Evaluated(Event):
     """Candidates were measured: how good the model is that is shown now, and why it is that one.
 
-    ``seconds`` is how long it has learnt, ``strokes`` counts connected stroke regions.
+    ``seconds`` is how long it has learnt, ``strokes`` counts connected stroke regions, ``doubts``
+    are those that contradict the others.
     """
 
     step: int
@@ -160,6 +162,7 @@ class Evaluated(Event):
     strokes: int
     evaluation: Evaluation
     verdict: Verdict
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

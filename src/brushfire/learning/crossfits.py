@@ -7,7 +7,7 @@ that nothing is to be corrected, or make it surer of itself than it should be.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -50,10 +50,40 @@ class CrossFits:
         self._model = copy.deepcopy(model)
         rows = chosen_rows(classes)
         self.taught = raw[torch.from_numpy(rows).to(raw.device)], classes[rows]
-        self._parts = parts_of_regions(classes[rows], regions[rows], _PARTS)
-        self._numbers, first = np.unique(regions[rows], return_index=True)
+        self._regions = regions[rows]
+        self._parts = parts_of_regions(classes[rows], self._regions, _PARTS)
+        self._numbers, first = np.unique(self._regions, return_index=True)
         self._of_region = self._parts[first]
         self._heads: dict[int, PixelHead] = {}
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Class values that the fits know, in order."""
+        return self._model.classes
+
+    @property
+    def complete(self) -> bool:
+        """Whether all fits were made."""
+        return set(self._heads) >= set(self._parts[self._parts >= 0].tolist())
+
+    def answers(self) -> tuple[np.ndarray[Any, Any], Labels, Integers]:
+        """Return what fits make of the voxels that they do not know.
+
+        Returns
+        -------
+        chances : ndarray
+            (voxels, classes), probabilities.
+        classes, regions : ndarray
+            (voxels,), what was painted, and the region of each voxel.
+        """
+        raw, classes = self.taught
+        asked = self._parts >= 0
+        chances = np.zeros((len(classes), len(self.classes)), np.float32)
+        for part in np.unique(self._parts[asked]):
+            mine = self._parts == part
+            logits = self.without(int(part))(raw[torch.from_numpy(mine).to(raw.device)].t()[None])
+            chances[mine] = logits[0].softmax(0).t().cpu().numpy()
+        return chances[asked], classes[asked], self._regions[asked]
 
     def parts(self, regions: Integers) -> Integers:
         """Return which part each region is in; -1 for those that every fit knows, or none."""

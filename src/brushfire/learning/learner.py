@@ -13,6 +13,7 @@ from torch import Tensor
 
 from brushfire.errors import LearningError, ModelError
 from brushfire.learning.crossvalidation import cross_validate
+from brushfire.learning.doubts import find_doubts
 from brushfire.learning.evaluation import evaluate_model, regions_of
 from brushfire.learning.fitting import COUNT_POWER, index_table
 from brushfire.learning.probe import CELL, MARGIN, find_sites, picked, probe
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brushfire.annotations import AnnotationSnapshot
+    from brushfire.learning.crossfits import CrossFits
+    from brushfire.learning.doubts import Doubt
     from brushfire.learning.gate import Answers
     from brushfire.learning.probe import Site
     from brushfire.learning.race import Finish
@@ -53,6 +56,7 @@ _MOST_LOST = 5  # steps in a row that come to nothing, until learning ends
 _BATCH = 8  # patches of a step where a processor is not what computes
 _PATIENCE = 600  # steps, a minute or two, without a better model until learning rests
 _HISTORY = 50  # accepted models that can be gone back to
+_FIRST_HALO = 112  # pixels: a step more than was ever measured of layers that begin with weights
 _HALO_ROOM = 144  # pixels around the part on which a halo is measured, whatever memory there is
 _HALO_CORE = 64
 
@@ -112,6 +116,7 @@ class Learner:
         self._largest_cell = CELL
         self._fit_pixels, self._score_pixels = _FIT_PIXELS, _SCORE_PIXELS
         self._changed: tuple[int, ...] = ()
+        self._doubted: tuple[CrossFits | None, tuple[Doubt, ...]] = (None, ())
         self._given = self._fitted = self._new = 0
         self._steps = self._better_at = 0
         self._seconds = 0.0
@@ -330,7 +335,15 @@ class Learner:
         if snapshot is not None:
             self._better_at = self._steps
         self._seconds += time.perf_counter() - started
-        return Proposal(snapshot, finish.evaluation, finish.shown, finish.verdict)
+        doubts = self._doubts()
+        return Proposal(snapshot, finish.evaluation, finish.shown, finish.verdict, doubts)
+
+    def _doubts(self) -> tuple[Doubt, ...]:
+        """Return the strokes that contradict others; those known before while fits are made."""
+        fits = self._ready_trainer().cross_fits
+        if fits is not None and fits.complete and self._doubted[0] is not fits:
+            self._doubted = fits, find_doubts(fits, self._regions.points(held=False))
+        return self._doubted[1]
 
     def _entrants(self) -> list[Entrant]:
         """Return the models that may be shown."""
@@ -367,7 +380,7 @@ class Learner:
         self._revision += 1
         model = self._ready_trainer().for_show(winner.model)
         model.prior_shift.copy_(self._shift(model))
-        model.halo = measure_halo(model, self._halo_blocks(), core=_HALO_CORE)
+        model.halo = self._halo(model)
         metrics = {
             "kind": winner.kind,
             "reason": finish.verdict.reason,
@@ -381,6 +394,12 @@ class Learner:
         self._history = [*self._history[1 - _HISTORY :], snapshot]
         self._race.show(winner)
         return snapshot
+
+    def _halo(self, model: SegmentationModel) -> int:
+        """Return the halo of a model: measured, but for the first answer, which is waited for."""
+        if model.pixels is not None and not self._history:
+            return model.feature_reach if model.by_pixel else min(_FIRST_HALO, model.safe_halo)
+        return measure_halo(model, self._halo_blocks(), core=_HALO_CORE)
 
     def _shift(self, model: SegmentationModel) -> Tensor:
         """Return what corrects a model for the proportions of its strokes."""

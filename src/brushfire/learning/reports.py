@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from brushfire.learning.doubts import Doubt
     from brushfire.networks.snapshot import ModelSnapshot
 
 Measured = Literal["held out", "cross-validated", "not at all"]
@@ -133,12 +134,15 @@ class Proposal:
         Of the model shown before, on the same strokes.
     verdict : Verdict
         Which is shown, and why.
+    doubts : tuple of Doubt
+        Strokes that contradict the others, as far as is known.
     """
 
     snapshot: ModelSnapshot | None
     evaluation: Evaluation
     shown: Evaluation | None
     verdict: Verdict
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def now(self) -> Evaluation:

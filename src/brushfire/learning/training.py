@@ -98,6 +98,11 @@ class Trainer:
         return None if self._cross_fits is None else self._cross_fits.taught
 
     @property
+    def cross_fits(self) -> CrossFits | None:
+        """Fits that do not know some strokes, of the last fit."""
+        return self._cross_fits
+
+    @property
     def margin(self) -> int:
         """Pixels around a patch that its features reach into."""
         return 0 if self._model.bank is None else self._model.bank.radius

@@ -46,7 +46,7 @@ class LearningRecord:
                     self._loss.pop()
                 self._loss.append((step, loss, seconds))
                 changes = {"step": step, "steps_per_second": rate, "loss": tuple(self._loss)}
-            case m.Evaluated(step, seconds, strokes, evaluation, verdict):
+            case m.Evaluated(step, seconds, strokes, evaluation, verdict, doubts):
                 while self._scores and self._scores[-1].step > step:
                     self._scores.pop()
                 dice = {value: one for value, one in evaluation.dice.items() if one is not None}
@@ -57,6 +57,7 @@ class LearningRecord:
                     "shown_dice": evaluation.mean,
                     "evaluation": evaluation,
                     "verdict": verdict,
+                    "doubts": doubts,
                 }
             case m.ModelShown(snapshot, mean, can_undo, annotations, evaluation, verdict):
                 self.snapshot = snapshot

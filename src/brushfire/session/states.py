@@ -10,6 +10,7 @@ from psygnal import Signal, SignalGroup
 if TYPE_CHECKING:
     from brushfire.engine.messages import Phase
     from brushfire.geometry import Box
+    from brushfire.learning.doubts import Doubt
     from brushfire.learning.reports import Evaluation, Verdict
 
 
@@ -62,6 +63,8 @@ class LearningState:
         How good it is, each class by itself; None before anything was measured.
     verdict : Verdict or None
         Which kind of model it is, and why it is that one.
+    doubts : tuple of Doubt
+        Strokes that contradict the others.
     seen_annotations : int
         Revision of the newest strokes that it has seen.
     can_undo : bool
@@ -80,6 +83,7 @@ class LearningState:
     shown_dice: float | None = None
     evaluation: Evaluation | None = None
     verdict: Verdict | None = None
+    doubts: tuple[Doubt, ...] = ()
     seen_annotations: int = 0
     can_undo: bool = False
     message: str = ""
