@@ -255,6 +255,9 @@ def test_who_judges_and_what_is_wanting() -> None:
     assert rare.judge == "held out", "a rare class does not keep the network away"
     assert rare.wanting[3] == 2
     assert rare.classes == (1, 2, 3)
+    assert rare.few, "one stroke of each class tells too little to choose by"
+    assert judges(c1=12, c2=4).few
+    assert not judges(c1=12, c2=12).few
     none = judges(held_out=0.0, c1=4, c2=4)
     assert (none.judge, none.wanting) == ("not at all", {})
 

@@ -47,7 +47,8 @@ class CrossFits:
     def __init__(
         self, model: SegmentationModel, raw: Tensor, classes: Labels, regions: Integers
     ) -> None:
-        self._model = copy.deepcopy(model)
+        assert model.pixels is not None
+        self._model, self._whole = copy.deepcopy(model), model.pixels
         rows = chosen_rows(classes)
         self.taught = raw[torch.from_numpy(rows).to(raw.device)], classes[rows]
         self._regions = regions[rows]
@@ -55,6 +56,19 @@ class CrossFits:
         self._numbers, first = np.unique(self._regions, return_index=True)
         self._of_region = self._parts[first]
         self._heads: dict[int, PixelHead] = {}
+        self._others: tuple[Tensor, Labels, Integers] | None = None
+
+    def ask_too(self, raw: Tensor, classes: Labels, regions: Integers) -> None:
+        """Let `answers` tell what the model makes of voxels that it does not know either.
+
+        Parameters
+        ----------
+        raw, classes, regions
+            As in the constructor.
+        """
+        rows = chosen_rows(classes)
+        chosen = raw[torch.from_numpy(rows).to(raw.device)]
+        self._others = self._chances(self._whole, chosen), classes[rows], regions[rows]
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -77,13 +91,21 @@ class CrossFits:
             (voxels,), what was painted, and the region of each voxel.
         """
         raw, classes = self.taught
-        asked = self._parts >= 0
-        chances = np.zeros((len(classes), len(self.classes)), np.float32)
-        for part in np.unique(self._parts[asked]):
+        nothing = torch.zeros(0, len(self.classes)), classes[:0], self._regions[:0]
+        found = [nothing if self._others is None else self._others]
+        for part in np.unique(self._parts[self._parts >= 0]):
             mine = self._parts == part
-            logits = self.without(int(part))(raw[torch.from_numpy(mine).to(raw.device)].t()[None])
-            chances[mine] = logits[0].softmax(0).t().cpu().numpy()
-        return chances[asked], classes[asked], self._regions[asked]
+            chosen = raw[torch.from_numpy(mine).to(raw.device)]
+            told = self._chances(self.without(int(part)), chosen)
+            found.append((told, classes[mine], self._regions[mine]))
+        chances, painted, regions = zip(*found, strict=True)
+        return torch.cat(chances).numpy(), np.concatenate(painted), np.concatenate(regions)
+
+    @staticmethod
+    def _chances(head: PixelHead, raw: Tensor) -> Tensor:
+        """Return probabilities, (voxels, classes), of features (voxels, inputs)."""
+        logits: Tensor = head(raw.t()[None])[0]
+        return logits.softmax(0).t().cpu()
 
     def parts(self, regions: Integers) -> Integers:
         """Return which part each region is in; -1 for those that every fit knows, or none."""

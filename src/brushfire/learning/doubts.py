@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brushfire.geometry import Box
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brushfire.learning.crossfits import CrossFits
     from brushfire.learning.regions import Points
 
@@ -16,7 +20,7 @@ DOUBTS = 5
 
 _OWN = 0.1  # probability of the class that was painted, at most
 _OTHER = 0.8  # of the one that it looks like, at least
-_ROOM = 8  # pixels around a stroke in its square
+_ROOM = 4  # pixels around a stroke in its box
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,8 @@ class Doubt:
     ----------
     z, y, x : int
         A voxel of it near its middle, at level 0.
-    side : int
-        Of a square around that voxel that holds it, in pixels.
+    box : Box
+        Around it, one slice thick, with some room.
     value : int
         The class that was painted.
     looks_like : int
@@ -40,13 +44,13 @@ class Doubt:
     z: int
     y: int
     x: int
-    side: int
+    box: Box
     value: int
     looks_like: int
     certainty: float
 
 
-def find_doubts(fits: CrossFits, points: dict[int, Points]) -> tuple[Doubt, ...]:
+def find_doubts(fits: CrossFits, points: Sequence[dict[int, Points]]) -> tuple[Doubt, ...]:
     """Return the strokes that contradict the others most, the surest first.
 
     A stroke on something new is told wrong too, but seldom with certainty. A class of one stroke
@@ -56,13 +60,13 @@ def find_doubts(fits: CrossFits, points: dict[int, Points]) -> tuple[Doubt, ...]
     ----------
     fits : CrossFits
         Of strokes.
-    points : dict
-        For each slice the voxels of these strokes.
+    points : sequence of dict
+        For each slice voxels of these strokes: those that teach, those that are held out.
     """
     chances, classes, regions = fits.answers()
     values = np.asarray(fits.classes)
     found = []
-    for z, part in points.items():
+    for z, part in (item for some in points for item in some.items()):
         for number in np.unique(part.regions):
             rows = regions == number
             if not rows.any():
@@ -74,6 +78,8 @@ def find_doubts(fits: CrossFits, points: dict[int, Points]) -> tuple[Doubt, ...]
                 voxels = part.voxels[part.regions == number]
                 near = np.abs(voxels - voxels.mean(0)).sum(1).argmin()
                 y, x = (int(one) for one in voxels[near])
-                side = 2 * (int(np.abs(voxels - voxels[near]).max()) + _ROOM)
-                found.append(Doubt(z, y, x, side, value, int(values[other]), float(mean[other])))
+                (top, left), (bottom, right) = voxels.min(0), voxels.max(0) + 1
+                tight = Box((z, int(top), int(left)), (z + 1, int(bottom), int(right)))
+                box = tight.grow((0, _ROOM, _ROOM))
+                found.append(Doubt(z, y, x, box, value, int(values[other]), float(mean[other])))
     return tuple(sorted(found, key=lambda one: -one.certainty)[:DOUBTS])

@@ -342,7 +342,8 @@ class Learner:
         """Return the strokes that contradict others; those known before while fits are made."""
         fits = self._ready_trainer().cross_fits
         if fits is not None and fits.complete and self._doubted[0] is not fits:
-            self._doubted = fits, find_doubts(fits, self._regions.points(held=False))
+            points = [self._regions.points(held=held) for held in (False, True)]
+            self._doubted = fits, find_doubts(fits, points)
         return self._doubted[1]
 
     def _entrants(self) -> list[Entrant]:

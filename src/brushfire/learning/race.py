@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from brushfire.learning.reports import Evaluation, Measured
     from brushfire.networks.model import SegmentationModel
 
+_FEW = 2  # held-out strokes of a class with which a race is more than a toss of a coin
+
 
 @dataclass(frozen=True, eq=False)
 class Entrant:
@@ -59,6 +61,9 @@ class Strokes:
         Held-out strokes of two classes at least; too few strokes for that; or none are wanted.
     wanting : mapping
         For each class how many more strokes would give it a score where it has none.
+    few : bool
+        Whether so few are held out that a score says next to nothing of which model is better:
+        not two classes have two.
     """
 
     version: int
@@ -66,6 +71,7 @@ class Strokes:
     classes: tuple[int, ...]
     judge: Measured
     wanting: Mapping[int, int]
+    few: bool = False
 
     @classmethod
     def of(cls, regions: StrokeRegions, *, changed: int, held_out: float) -> Strokes:
@@ -76,7 +82,8 @@ class Strokes:
             judge = "not at all"
         fewest = {"held out": FEWEST_REGIONS, "cross-validated": 2}.get(judge, 0)
         wanting = {value: max(fewest - count, 1) for value, count in taught.items() if fewest}
-        return cls(regions.version, changed, tuple(taught), judge, wanting)
+        few = sum(count >= _FEW for count in held.values()) < 2
+        return cls(regions.version, changed, tuple(taught), judge, wanting, few)
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,10 @@ class Race:
     shown model on them; classes without a held-out stroke have no say, since otherwise one rare
     class would keep the network away for good.
 
-    With fewer, nothing can tell whether a trained network is better, and on so few strokes the
-    convex fit generalises better. So the fit is shown, follows every stroke, and is scored by
-    cross-validation; the network learns on and waits. Where the user wants nothing held out at
-    all, the newest trained model is shown.
+    With fewer, or one of each, nothing can tell whether a trained network is better, or an older
+    model better than one that knows more strokes; and on so few strokes the fit generalises
+    better. So the fit is shown and follows every stroke; the network learns on and waits. Where
+    the user wants nothing held out at all, the newest trained model is shown.
 
     Who goes back to an earlier model has seen what no score tells. What was left that way comes
     back only after new strokes, or when it is clearly better than every model that was left and
@@ -144,9 +151,9 @@ class Race:
     def run(self, entrants: Sequence[Entrant], strokes: Strokes) -> Finish:
         """Decide which model is shown; `show` it where there is a winner."""
         self._look_at(strokes)
-        if strokes.judge == "held out":
+        if strokes.judge == "held out" and not strokes.few:
             finish = self._by_strokes(entrants, strokes)
-        elif strokes.judge == "cross-validated":
+        elif strokes.judge != "not at all":
             finish = self._by_fit(entrants, strokes)
         else:
             finish = self._by_age(entrants, strokes)

@@ -146,6 +146,7 @@ class Trainer:
         self._informed = None
         if held:
             more, of_more = probe(average, slabs, held, picked(average.raw_inputs))
+            self._cross_fits.ask_too(more, of_more, regions_of(held))
             self._informed = copy.deepcopy(average)
             fit(self._informed, torch.cat([raw, more]), np.concatenate([classes, of_more]))
 

@@ -19,6 +19,7 @@ from brushfire.ui.connections import Connections
 from brushfire.ui.dispatch import ClosingWatch, Dispatcher
 from brushfire.ui.guards import Guards
 from brushfire.ui.layers import SessionLayers, load_layers, role_of
+from brushfire.ui.marks import DoubtMarks
 from brushfire.ui.textures import main_window, whole_viewer
 from brushfire.ui.viewport import Viewport, show_square
 
@@ -80,6 +81,8 @@ class Controller(QObject):
         self.closed = False
         load_layers()
         self.layers = SessionLayers(viewer, self.session)
+        self._marks = DoubtMarks(self.layers)
+        self._doubt = -1
         self.guards = Guards(viewer, self.session, self.layers, self.say)
         self.viewport = Viewport(viewer, self.layers.reference, self)
         self.viewport.moved.connect(self.session.set_view)
@@ -122,6 +125,7 @@ class Controller(QObject):
             self.viewport.close,
             self.guards.close,
             self.layers.close,
+            self._marks.close,
             lambda: shortcuts.release(self.viewer, self._keys),
             self.dispatcher.close,
             self._watch.close,
@@ -264,6 +268,16 @@ class Controller(QObject):
         layer = self.layers.reference()
         if layer is not None:
             show_square(self.viewer, layer, (place.z, place.y, place.x), place.side)
+
+    def show_next_doubt(self) -> None:
+        """Outline the strokes that contradict others, and show one after the other."""
+        doubts, layer = self.session.learning.doubts, self.layers.reference()
+        if not doubts or layer is None:
+            return
+        self._marks.show(doubts)
+        self._doubt = (self._doubt + 1) % len(doubts)
+        doubt = doubts[self._doubt]
+        show_square(self.viewer, layer, (doubt.z, doubt.y, doubt.x), max(doubt.box.shape))
 
     def toggle_prediction(self) -> None:
         """Show or hide the prediction."""

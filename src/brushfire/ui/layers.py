@@ -201,7 +201,7 @@ class SessionLayers:
         # Colours set later than here would have napari build its overlays a second time.
         layer = Labels(
             data, name=NAMES[role], opacity=opacity, colormap=colormap, cache=False,
-            multiscale=False, metadata={KEY: {"role": role}}, **self._placement(),
+            multiscale=False, metadata={KEY: {"role": role}}, **self.placement(),
         )  # fmt: skip
         selected = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
@@ -228,7 +228,7 @@ class SessionLayers:
             PlaneArray(data, "Predictions"), name=NAMES[role], cache=False, multiscale=False,
             colormap="magma" if role == "uncertainty" else "viridis", contrast_limits=(0, 255),
             opacity=0.6, blending="translucent", metadata={KEY: {"role": role}},
-            **self._placement(),
+            **self.placement(),
         )  # fmt: skip
         selected = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
@@ -291,7 +291,8 @@ class SessionLayers:
             self.prediction.contour = width
 
     # ------------------------------------------------------------------ placing, removing
-    def _placement(self) -> dict[str, Any]:
+    def placement(self) -> dict[str, Any]:
+        """Return where layers of the volume's voxels lie in the viewer's world."""
         volume = self.session.volume
         if self._present(self.image):
             image = self.image[0]

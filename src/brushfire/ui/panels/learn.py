@@ -55,7 +55,7 @@ class LearnPanel(QWidget):
         )
         self.message = label("")
         self.figures = ElidedLabel(role="value")
-        self.quality = QualityView(self._call("undo_model"))
+        self.quality = QualityView(self._call("undo_model"), controller.show_next_doubt)
         self.curves = CurveView()
         self.question = self._make_question()
         self.network = Fold("Network", self._make_network())

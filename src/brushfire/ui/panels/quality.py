@@ -12,11 +12,12 @@ from brushfire.learning.reasons import name_of
 from brushfire.ui.widgets import ElidedLabel, button, column, label, row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from qtpy.QtGui import QPaintEvent
 
     from brushfire.annotations import LabelClass
+    from brushfire.learning.doubts import Doubt
     from brushfire.learning.reports import Evaluation
     from brushfire.session import LearningState
     from brushfire.ui.style import Palette
@@ -34,6 +35,10 @@ KIND_TIP = (
     " trained network finds its own, and is better once there are enough strokes. Whichever agrees"
     " better with the held-out strokes is shown."
 )
+DOUBT_TIP = (
+    "A fit on all other strokes is sure that they are another class. Repaint them if they are"
+    " wrong; if they are right, one more like them teaches it."
+)
 _LINES = 3  # of the reason: that it changes shall move nothing below it
 _SWATCH = 10
 _BAR = 12
@@ -50,9 +55,11 @@ class QualityView(QWidget):
     ----------
     go_back : callable
         Shows the model before.
+    show_doubt : callable
+        Shows the next stroke that contradicts others.
     """
 
-    def __init__(self, go_back: Callable[[], object]) -> None:
+    def __init__(self, go_back: Callable[[], object], show_doubt: Callable[[], object]) -> None:
         super().__init__()
         self.setProperty("role", "plain")
         self.score = QLabel()
@@ -62,6 +69,8 @@ class QualityView(QWidget):
         self.reason, self.note = label(""), label("")
         self.reason.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.undo = button("Go back", go_back, tip=BACK_TIP)
+        self.doubt = label("", role="warning")
+        self.show_doubt = button("Show", show_doubt, tip=DOUBT_TIP)
         self.rows: dict[int, ScoreRow] = {}
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(6)
@@ -81,6 +90,12 @@ class QualityView(QWidget):
         layout.addLayout(why)
         layout.addLayout(self._grid)
         layout.addWidget(self.note)
+        self._doubts = QWidget()
+        self._doubts.setProperty("role", "plain")
+        check = row(self.doubt, self.show_doubt, stretch=0)
+        check.setContentsMargins(0, 0, 0, 0)
+        self._doubts.setLayout(check)
+        layout.addWidget(self._doubts)
         self.hide()
 
     def set_palette(self, palette: Palette) -> None:
@@ -91,7 +106,10 @@ class QualityView(QWidget):
 
     def show_state(self, state: LearningState, classes: Sequence[LabelClass]) -> None:
         """Show what is known of the shown model; nothing while there is none."""
-        told = (state.shown_model, state.evaluation, state.verdict, state.can_undo, tuple(classes))
+        told = (
+            state.shown_model, state.evaluation, state.verdict, state.can_undo, state.doubts,
+            tuple(classes),
+        )  # fmt: skip
         if told == self._told:  # asked with every step
             return
         self._told = told
@@ -110,6 +128,8 @@ class QualityView(QWidget):
         self._show_rows(found, classes)
         self.note.setText(_note(found))
         self.note.setVisible(bool(self.note.text()))
+        self.doubt.setText(_doubts(state.doubts, {one.value: one.name for one in classes}))
+        self._doubts.setVisible(bool(state.doubts))
 
     def _show_rows(self, found: Evaluation | None, classes: Sequence[LabelClass]) -> None:
         asked = {} if found is None else {**found.dice, **found.wanting}
@@ -240,6 +260,17 @@ def _note(found: Evaluation | None) -> str:
     if found.mean_interval is None:
         return "Few strokes are held out so far: the scores may be off by much."
     return ""
+
+
+def _doubts(doubts: Sequence[Doubt], names: Mapping[int, str]) -> str:
+    """Say which strokes contradict the others."""
+    if not doubts:
+        return ""
+    if len(doubts) > 1:
+        return f"{_strokes(len(doubts)).capitalize()} contradict the others: check them."
+    one = doubts[0]
+    painted, alike = (names.get(value, f"class {value}") for value in (one.value, one.looks_like))
+    return f"A stroke of {painted} in slice {one.z} looks like {alike}: check it."
 
 
 def _sentence(entry: LabelClass, found: Evaluation) -> str:
