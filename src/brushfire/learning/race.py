@@ -1,4 +1,4 @@
-"""Choose the model that is shown: a convex fit and a trained network race on held-out strokes.
+"""Choose the model that is shown: a quick fit and a trained network race on held-out strokes.
 
 The fit learns little and can hardly be wrong on few strokes; the network learns more and may have
 learnt it from these strokes only. Which of them is ahead is seen on strokes that neither knows.
