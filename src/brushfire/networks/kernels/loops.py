@@ -19,6 +19,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from brushfire.networks.kernels.caching import compiled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -241,15 +243,7 @@ _add_convolution = _sweep(_add_rows)
 _add_products = _sweep(_add_products_of_rows)
 
 
-def _loop(function: Callable[..., None]) -> Callable[..., None]:
-    try:
-        kept: Callable[..., None] = njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder to keep it in: it is compiled again by every process
-        kept = njit(nogil=True)(function)
-    return kept
-
-
-@_loop
+@compiled
 def add_maps(
     flat: Array, total: int, row: int, tiles: Array, source: Array, taps: Array, first_source: int,
     first_target: int, s0: int, s1: int, t0: int, t1: int, dilations: Array, shifts: Array,
@@ -277,7 +271,7 @@ def add_maps(
                     )  # fmt: skip
 
 
-@_loop
+@compiled
 def make_maps(
     flat: Array, total: int, row: int, tiles: Array, source: Array, taps: Array, first_source: int,
     first_target: int, s0: int, s1: int, t0: int, t1: int, dilations: Array, shifts: Array,
@@ -308,7 +302,7 @@ def make_maps(
                 flat[at + width : at + columns] = 0  # computed beyond the right edge
 
 
-@_loop
+@compiled
 def stop_slopes(
     flat: Array, total: int, row: int, tiles: Array, maps: Array, first: int, last: int
 ) -> None:
@@ -323,7 +317,7 @@ def stop_slopes(
                     slopes[x] = slopes[x] if values[x] > 0 else 0
 
 
-@_loop
+@compiled
 def make_slopes(
     flat: Array, total: int, row: int, tiles: Array, source: Array, taps: Array, first_source: int,
     first_target: int, s0: int, s1: int, t0: int, t1: int, dilations: Array, shifts: Array,
@@ -339,7 +333,7 @@ def make_slopes(
         stop_slopes(flat, total, row, one, maps, t1 - done, t1)
 
 
-@_loop
+@compiled
 def collect(
     flat: Array, total: int, row: int, tiles: Array, maps: Array, first: int, dilations: Array,
     fans: Array, shifts: Array, totals: Array,

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from brushfire.networks.kernels.caching import compiled
 from brushfire.networks.kernels.threads import MOST_THREADS, run_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from brushfire.networks.trees import Trees
 
 Array = np.ndarray[Any, Any]
@@ -49,15 +47,7 @@ def walk(trees: Trees, standard: Tensor, width: float) -> Tensor:
     return torch.from_numpy(votes).t()
 
 
-def _loop(function: Callable[..., None]) -> Callable[..., None]:
-    try:
-        kept: Callable[..., None] = njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder to keep it in: it is compiled again by every process
-        kept = njit(nogil=True)(function)
-    return kept
-
-
-@_loop
+@compiled
 def _walk(
     values: Array, roots: Array, feature: Array, threshold: Array, child: Array, leaves: Array,
     steepness: float, votes: Array,
