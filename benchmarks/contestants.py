@@ -110,7 +110,8 @@ class Ours(Contestant):
                 self._visible = self.now() - began
                 if self.first_seconds is None:
                     self.first_seconds = self.now() - started
-        self._debt = self.now() - started - seconds  # the last piece of work took that much longer
+        # The last piece of work took that much longer; who rests saves nothing up.
+        self._debt = max(0.0, self.now() - started - seconds)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Stepped):

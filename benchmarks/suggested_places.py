@@ -101,13 +101,14 @@ def play(case: Case, seed: int, how: str, strokes: int) -> list[float]:
     return curve
 
 
-def saved(suggested: Sequence[float], random: Sequence[float]) -> float:
-    """Return strokes at suggested places over those at random ones, to the last Dice of the latter.
+def saved(suggested: Sequence[float], random: Sequence[float]) -> float | None:
+    """Return strokes at suggested places over those at random ones, to the same Dice.
 
-    Those that never come so far count as needing twice as many.
+    That is the best that both reach. None where neither gains anything.
     """
-    enough = [index for index, value in enumerate(suggested) if value >= random[-1]]
-    return (enough[0] if enough else 2 * (len(random) - 1)) / (len(random) - 1)
+    enough = min(max(suggested), max(random))
+    mine, theirs = (int(np.argmax(np.asarray(one) >= enough)) for one in (suggested, random))
+    return mine / theirs if theirs else None
 
 
 def main() -> None:
@@ -134,10 +135,13 @@ def main() -> None:
             curves[how] = np.mean(runs, 0)
             line = " ".join(f"{value:.3f}" for value in curves[how])
             note(args, f"{volume:20} {how:9} Dice after 0, {EVERY}, ... strokes: {line}")
-        result[f"{volume}_share"] = saved(curves["suggested"], curves["random"])
+        share = saved(curves["suggested"], curves["random"])
+        if share is not None:
+            result[f"{volume}_share"] = share
         result[f"{volume}_dice_gain"] = float(curves["suggested"][-1] - curves["random"][-1])
     shares = [value for key, value in result.items() if key.endswith("_share")]
-    result["share_of_strokes"] = float(np.mean(shares))
+    if shares:
+        result["share_of_strokes"] = float(np.mean(shares))
     report("suggested_places", result, {"share_of_strokes": "<= 0.7"})
 
 

@@ -109,9 +109,16 @@ def test_learning_rests_when_nothing_better_comes_and_goes_on_with_a_stroke(
     collect(engine, lambda es: m.PhaseChanged("resting") in es)
     strokes[3, 50:54, 100:110] = 2
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    events = collect(engine, has(m.Stepped))
+    events = collect(
+        engine,
+        lambda es: any(
+            isinstance(e, m.ModelShown) and e.annotations == strokes.revision for e in es
+        ),
+    )
     assert m.PhaseChanged("training") in events
-    collect(engine, lambda es: m.PhaseChanged("resting") in es)
+    events = collect(engine, lambda es: m.PhaseChanged("resting") in es)
+    engine.send(m.UndoModel())
+    collect(engine, has(m.Stepped))
     engine.send(m.Pause())
     collect(engine, lambda es: m.PhaseChanged("paused") in es)
     engine.send(m.Train())

@@ -43,8 +43,7 @@ def doubts_of(learner: Learner):
     trainer = learner._trainer
     assert trainer is not None
     assert trainer.cross_fits is not None
-    points = [learner._regions.points(held=held) for held in (False, True)]
-    return find_doubts(trainer.cross_fits, points)
+    return find_doubts(trainer.cross_fits)
 
 
 def pure(truth: np.ndarray, z: int) -> list[tuple[int, int, int]]:

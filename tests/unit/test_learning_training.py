@@ -23,8 +23,10 @@ SHAPE = (3, 96, 80)
 class Strokes:
     """Strokes on a volume, and a trainer that was fitted on them."""
 
-    def __init__(self, *, features: bool = True) -> None:
+    def __init__(self, *, features: bool = True, usual: bool = False, trees: bool = True) -> None:
         network = NetworkSettings(depth=4, dilations=(1, 2), features=features)
+        if usual:  # which begins with weights
+            network = NetworkSettings()
         store = empty_labels(SHAPE)
         paint_bars(store, stripes(SHAPE), 1)
         self.regions = StrokeRegions(0.0)
@@ -35,7 +37,9 @@ class Strokes:
         torch.manual_seed(0)
         model = SegmentationModel(network, 1, (1, 2))
         model.start()
-        self.trainer = Trainer(model, LearningSettings(patch=64), [], restored=False, seed=0)
+        self.trainer = Trainer(
+            model, LearningSettings(patch=64, trees=trees), [], restored=False, seed=0
+        )
         self.trainer.fit(self.slabs, self.sites, [])
 
     @property
@@ -83,6 +87,44 @@ def test_the_fit_alone_agrees_with_the_strokes_and_so_does_what_is_trained(
     assert found["trained"].head_weight.any()
     assert right(found["fitted"], strokes) > 0.95
     assert right(found["trained"], strokes) > 0.95
+
+
+def test_a_patch_is_told_by_a_fit_that_does_not_know_what_it_teaches(strokes: Strokes) -> None:
+    trainer = strokes.trainer
+    fits = trainer.cross_fits
+    assert fits is not None
+    seen = set()
+    for patch in strokes.sampler.draw(12, 64, margin=trainer.margin, vary=True):
+        raw = trainer._raw([patch], disturb=False)
+        labels = torch.from_numpy(patch.labels.astype(np.int64))[None]
+        fitted = trainer._fitted(raw, [patch], labels)
+        left = labels[0].numpy() > 0
+        (part,) = np.unique(fits.parts(patch.regions)[left])
+        assert np.array_equal(labels[0].numpy()[left], patch.labels[left])
+        assert part >= 0
+        torch.testing.assert_close(fitted, fits.without(int(part))(raw))
+        seen.add(int(part))
+    assert len(seen) > 1
+    trainer.forget_fits()
+    labels = torch.from_numpy(patch.labels.astype(np.int64))[None]
+    fitted = trainer._fitted(raw, [patch], labels)
+    assert np.array_equal(labels[0], patch.labels), "all of them, while strokes are newer"
+    torch.testing.assert_close(fitted, trainer._model.pixels(raw))
+
+
+def test_where_nothing_is_labelled_layers_stay_with_what_they_knew(strokes: Strokes) -> None:
+    assert strokes.trainer._teacher is strokes.trainer.average, "these began at nothing"
+    usual = Strokes(usual=True).trainer
+    assert not usual._start.by_pixel
+    assert usual._teacher is usual._start
+    slow, fast = usual._rate(), strokes.trainer._rate()
+    assert slow < 0.1 * fast
+
+
+def test_parts_can_be_switched_off(strokes: Strokes) -> None:
+    bare = Strokes(trees=False).trainer
+    assert strokes.trainer.average.pixels.trees.grown
+    assert not bare.average.pixels.trees.grown
 
 
 def test_a_fit_leaves_what_was_trained(strokes: Strokes) -> None:

@@ -110,6 +110,7 @@ def inner(number: int) -> int:
         ("child", inner(3), inner(3)),  # to itself
         ("child", inner(3), 1),  # back
         ("child", inner(3), NODES - 1),  # the second child beyond the table
+        ("child", inner(3), 2**31 - 1),
         ("child", inner(3), -5),
         ("child", inner(3), int(grown().child[inner(5)])),  # a node with two parents
         ("child", inner(3), int(grown().child[inner(5)]) + 1),

@@ -155,6 +155,8 @@ class Coach:
         """Go back to the model shown before; None where there is none."""
         snapshot = self._get().learner.undo() if self.can_undo else None
         if snapshot is not None:
+            if self.phase == "resting":
+                self._enter("training")
             self._verdict = reasons.went_back(snapshot)
             self._evaluation = Evaluation.from_metrics(snapshot.metrics)
         return snapshot
@@ -162,6 +164,8 @@ class Coach:
     def restore(self, snapshot: ModelSnapshot) -> None:
         """Go on from a stored model, when learning goes on."""
         self._pupil, self._models = None, (snapshot,)
+        if self.phase == "resting":
+            self._look = True
         self._verdict = reasons.restored(snapshot)
         self._evaluation = Evaluation.from_metrics(snapshot.metrics)
 
@@ -211,7 +215,7 @@ class Coach:
         # Predicting what is visible must not take more than half of the time.
         if time.monotonic() - pupil.proposed_at >= max(PROPOSE_SECONDS, 2 * visible_seconds):
             snapshot = self._propose(pupil)
-            if pupil.learner.settled:
+            if pupil.learner.settled and not pupil.fit_due:
                 self._enter("resting")
             return snapshot
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from brushfire.engine import messages as m
@@ -137,7 +138,10 @@ class Engine:
             # Here and not where the engine is made: asking a card wakes it, which takes a while.
             self._limit(self._network_bytes)
             self._emit(m.DeviceChosen(self.device))
-            warm_up()  # while the first stroke is painted: it takes a second or two
+            # While the first stroke is painted, as it takes a second or two. What fails here fails
+            # again where it is needed, and ends learning only.
+            with suppress(Exception):
+                warm_up()
             while not self._inbox.urgent:
                 for command in self._inbox.take(wait=0 if self._able() else self._scout.due_in()):
                     self._obey(command)

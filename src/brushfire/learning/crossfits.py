@@ -7,7 +7,7 @@ that nothing is to be corrected, or make it surer of itself than it should be.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 _PARTS = 3
 
 
+class Told(NamedTuple):
+    """What fits make of voxels that they do not know.
+
+    ``chances`` are probabilities (voxels, classes), ``classes`` (voxels,) what was painted,
+    ``regions`` (voxels,) the region and ``places`` (voxels, 3) z, y, x of each.
+    """
+
+    chances: np.ndarray[Any, Any]
+    classes: Labels
+    regions: Integers
+    places: Integers
+
+
 class CrossFits:
     """As many fits as there are parts of the strokes, each on all parts but one.
 
@@ -37,6 +50,10 @@ class CrossFits:
         Features of labelled voxels, (voxels, inputs).
     classes, regions : ndarray
         (voxels,), class value and region of each voxel.
+    places : ndarray
+        (voxels, 3), z, y, x of each.
+    trees : bool
+        Whether fits have trees.
 
     Attributes
     ----------
@@ -45,30 +62,38 @@ class CrossFits:
     """
 
     def __init__(
-        self, model: SegmentationModel, raw: Tensor, classes: Labels, regions: Integers
+        self,
+        model: SegmentationModel,
+        raw: Tensor,
+        classes: Labels,
+        regions: Integers,
+        places: Integers,
+        *,
+        trees: bool = True,
     ) -> None:
         assert model.pixels is not None
         self._model, self._whole = copy.deepcopy(model), model.pixels
         rows = chosen_rows(classes)
         self.taught = raw[torch.from_numpy(rows).to(raw.device)], classes[rows]
-        self._regions = regions[rows]
+        self._regions, self._places, self._trees = regions[rows], places[rows], trees
         self._parts = parts_of_regions(classes[rows], self._regions, _PARTS)
         self._numbers, first = np.unique(self._regions, return_index=True)
         self._of_region = self._parts[first]
         self._heads: dict[int, PixelHead] = {}
-        self._others: tuple[Tensor, Labels, Integers] | None = None
+        self._others: Told | None = None
 
-    def ask_too(self, raw: Tensor, classes: Labels, regions: Integers) -> None:
+    def ask_too(self, raw: Tensor, classes: Labels, regions: Integers, places: Integers) -> None:
         """Let `answers` tell what the model makes of voxels that it does not know either.
 
         Parameters
         ----------
-        raw, classes, regions
+        raw, classes, regions, places
             As in the constructor.
         """
         rows = chosen_rows(classes)
         chosen = raw[torch.from_numpy(rows).to(raw.device)]
-        self._others = self._chances(self._whole, chosen), classes[rows], regions[rows]
+        chances = self._chances(self._whole, chosen)
+        self._others = Told(chances, classes[rows], regions[rows], places[rows])
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -80,32 +105,30 @@ class CrossFits:
         """Whether all fits were made."""
         return set(self._heads) >= set(self._parts[self._parts >= 0].tolist())
 
-    def answers(self) -> tuple[np.ndarray[Any, Any], Labels, Integers]:
-        """Return what fits make of the voxels that they do not know.
+    def make(self) -> None:
+        """Make all fits that were not made yet; otherwise each is made when it is asked for."""
+        for part in np.unique(self._parts[self._parts >= 0]):
+            self.without(int(part))
 
-        Returns
-        -------
-        chances : ndarray
-            (voxels, classes), probabilities.
-        classes, regions : ndarray
-            (voxels,), what was painted, and the region of each voxel.
-        """
+    def answers(self) -> Told:
+        """Return what fits make of the voxels that they do not know."""
         raw, classes = self.taught
-        nothing = torch.zeros(0, len(self.classes)), classes[:0], self._regions[:0]
-        found = [nothing if self._others is None else self._others]
+        found = [] if self._others is None else [self._others]
         for part in np.unique(self._parts[self._parts >= 0]):
             mine = self._parts == part
             chosen = raw[torch.from_numpy(mine).to(raw.device)]
-            told = self._chances(self.without(int(part)), chosen)
-            found.append((told, classes[mine], self._regions[mine]))
-        chances, painted, regions = zip(*found, strict=True)
-        return torch.cat(chances).numpy(), np.concatenate(painted), np.concatenate(regions)
+            chances = self._chances(self.without(int(part)), chosen)
+            found.append(Told(chances, classes[mine], self._regions[mine], self._places[mine]))
+        if not found:
+            nothing = self._chances(self._whole, raw[:0])
+            return Told(nothing, classes[:0], self._regions[:0], self._places[:0])
+        return Told(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
     @staticmethod
-    def _chances(head: PixelHead, raw: Tensor) -> Tensor:
+    def _chances(head: PixelHead, raw: Tensor) -> np.ndarray[Any, Any]:
         """Return probabilities, (voxels, classes), of features (voxels, inputs)."""
-        logits: Tensor = head(raw.t()[None])[0]
-        return logits.softmax(0).t().cpu()
+        found: np.ndarray[Any, Any] = head(raw.t()[None])[0].softmax(0).t().cpu().numpy()
+        return found
 
     def parts(self, regions: Integers) -> Integers:
         """Return which part each region is in; -1 for those that every fit knows, or none."""
@@ -118,7 +141,8 @@ class CrossFits:
         if part not in self._heads:
             raw, classes = self.taught
             others = self._parts != part
-            fit_pixels(self._model, raw[torch.from_numpy(others).to(raw.device)], classes[others])
+            chosen = raw[torch.from_numpy(others).to(raw.device)]
+            fit_pixels(self._model, chosen, classes[others], trees=self._trees)
             assert self._model.pixels is not None
             self._heads[part] = copy.deepcopy(self._model.pixels)
         return self._heads[part]

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brushfire.geometry import Box
+from brushfire.geometry import Box, triple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.crossfits import CrossFits
-    from brushfire.learning.regions import Points
 
 DOUBTS = 5
 """Strokes in an answer, at most."""
@@ -49,8 +47,13 @@ class Doubt:
     looks_like: int
     certainty: float
 
+    def still_painted(self, strokes: AnnotationSnapshot) -> bool:
+        """Whether the stroke is there and of the same class."""
+        voxel = Box((self.z, self.y, self.x), (self.z + 1, self.y + 1, self.x + 1))
+        return int(strokes.read(voxel)[0, 0, 0]) == self.value
 
-def find_doubts(fits: CrossFits, points: Sequence[dict[int, Points]]) -> tuple[Doubt, ...]:
+
+def find_doubts(fits: CrossFits) -> tuple[Doubt, ...]:
     """Return the strokes that contradict the others most, the surest first.
 
     A stroke on something new is told wrong too, but seldom with certainty. A class of one stroke
@@ -59,27 +62,20 @@ def find_doubts(fits: CrossFits, points: Sequence[dict[int, Points]]) -> tuple[D
     Parameters
     ----------
     fits : CrossFits
-        Of strokes.
-    points : sequence of dict
-        For each slice voxels of these strokes: those that teach, those that are held out.
+        Of the strokes.
     """
-    chances, classes, regions = fits.answers()
-    values = np.asarray(fits.classes)
+    told, values = fits.answers(), np.asarray(fits.classes)
     found = []
-    for z, part in (item for some in points for item in some.items()):
-        for number in np.unique(part.regions):
-            rows = regions == number
-            if not rows.any():
-                continue
-            value = int(classes[rows][0])
-            mean = chances[rows].mean(0)
-            other = int(mean.argmax())
-            if mean[values == value].sum() <= _OWN and mean[other] >= _OTHER:
-                voxels = part.voxels[part.regions == number]
-                near = np.abs(voxels - voxels.mean(0)).sum(1).argmin()
-                y, x = (int(one) for one in voxels[near])
-                (top, left), (bottom, right) = voxels.min(0), voxels.max(0) + 1
-                tight = Box((z, int(top), int(left)), (z + 1, int(bottom), int(right)))
-                box = tight.grow((0, _ROOM, _ROOM))
-                found.append(Doubt(z, y, x, box, value, int(values[other]), float(mean[other])))
+    for number in np.unique(told.regions):
+        rows = told.regions == number
+        value = int(told.classes[rows][0])
+        mean = told.chances[rows].mean(0)
+        other = int(mean.argmax())
+        if mean[values == value].sum() <= _OWN and mean[other] >= _OTHER:
+            voxels = told.places[rows]
+            near = np.abs(voxels - voxels.mean(0)).sum(1).argmin()
+            z, y, x = (int(one) for one in voxels[near])
+            tight = Box(triple(voxels.min(0).tolist()), triple((voxels.max(0) + 1).tolist()))
+            box = tight.grow((0, _ROOM, _ROOM))
+            found.append(Doubt(z, y, x, box, value, int(values[other]), float(mean[other])))
     return tuple(sorted(found, key=lambda one: -one.certainty)[:DOUBTS])

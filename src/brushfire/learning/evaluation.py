@@ -73,6 +73,13 @@ def regions_of(sites: Sequence[Site]) -> Integers:
     return np.concatenate([site.regions for site in sites]).astype(np.int64)
 
 
+def places_of(sites: Sequence[Site]) -> Integers:
+    """Return z, y, x of each voxel, in the order in which sites are probed."""
+    planes = [np.full((len(site.voxels), 1), site.box.start[0]) for site in sites]
+    parts = [np.hstack([z, site.voxels]) for z, site in zip(planes, sites, strict=True)]
+    return np.concatenate(parts).astype(np.int64)
+
+
 def describe(
     answers: Answers | None,
     classes: Sequence[int],

@@ -69,7 +69,7 @@ def fit_pixels(
 
 
 def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:
-    """Fit the head of a model without a convex part on its inputs alone, and standardise them.
+    """Fit the head of a model without features on its inputs alone, and standardise them.
 
     Parameters
     ----------

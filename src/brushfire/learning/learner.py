@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,7 +137,10 @@ class Learner:
 
     @property
     def settled(self) -> bool:
-        """Whether many steps since the last stroke have made no model that is better."""
+        """Whether many steps since the last stroke have made no model that is better.
+
+        Never where nothing is held out: then the newest is always the one to show.
+        """
         return self._steps - self._better_at >= _PATIENCE
 
     @property
@@ -197,6 +201,8 @@ class Learner:
         if changed:
             self._changed = tuple(sorted({*self._changed, *changed}))
             self._new = self._given
+            if self._trainer is not None:
+                self._trainer.forget_fits()
         self._match_classes()
 
     def _match_classes(self) -> None:
@@ -342,8 +348,7 @@ class Learner:
         """Return the strokes that contradict others; those known before while fits are made."""
         fits = self._ready_trainer().cross_fits
         if fits is not None and fits.complete and self._doubted[0] is not fits:
-            points = [self._regions.points(held=held) for held in (False, True)]
-            self._doubted = fits, find_doubts(fits, points)
+            self._doubted = fits, find_doubts(fits)
         return self._doubted[1]
 
     def _entrants(self) -> list[Entrant]:
@@ -413,7 +418,8 @@ class Learner:
         trainer = self._ready_trainer()
         if trainer.taught is None or model.pixels is None:
             sites = self._sites(held=False, budget=self._score_pixels)
-            logits, classes = probe(model, self._cache, sites, model.logits_at)
+            ask = partial(model.logits_at, machine=True)
+            logits, classes = probe(model, self._cache, sites, ask)
         else:
             raw, classes = trainer.taught
             logits = model.pixels(raw.t()[None], trees=False)[0].t()

@@ -102,7 +102,7 @@ class Verdict:
     Parameters
     ----------
     shown : str
-        What kind it is: "fitted", a convex fit on features, or "trained", the network.
+        What kind it is: "fitted", a quick fit on features, or "trained", the network.
     accepted : bool
         Whether it is shown since this verdict; False where the one before was kept.
     reason : str

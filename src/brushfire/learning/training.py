@@ -15,7 +15,7 @@ from brushfire.learning.adamw import AdamW
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.crossfits import CrossFits
 from brushfire.learning.disturbance import disturbed, noise_level
-from brushfire.learning.evaluation import regions_of
+from brushfire.learning.evaluation import places_of, regions_of
 from brushfire.learning.fitting import COUNT_POWER, fit_pixels, index_table, start_head
 from brushfire.learning.growing import grow_trees
 from brushfire.learning.losses import consistency_loss, segmentation_loss
@@ -119,6 +119,10 @@ class Trainer:
             if mine.shape == theirs.shape and theirs in memory:
                 self._optimiser.state[mine] = memory[theirs]
 
+    def forget_fits(self) -> None:
+        """Forget the fits that do not know some strokes: the strokes are others now."""
+        self._cross_fits = None
+
     def fit(self, slabs: SlabCache, sites: Sequence[Site], held: Sequence[Site]) -> None:
         """Fit what tells pixels by their features on strokes; what was trained stays beside it.
 
@@ -140,13 +144,15 @@ class Trainer:
         raw, classes = probe(average, slabs, sites, picked(average.raw_inputs))
         fit = partial(fit_pixels, trees=self._settings.trees)
         fit(average, raw, classes)
-        self._cross_fits = CrossFits(average, raw, classes, regions_of(sites))
+        self._cross_fits = CrossFits(
+            average, raw, classes, regions_of(sites), places_of(sites), trees=self._settings.trees
+        )
         self._take_pixels(self._model, average)
         self._take_pixels(self._start, average)
         self._informed = None
         if held:
             more, of_more = probe(average, slabs, held, picked(average.raw_inputs))
-            self._cross_fits.ask_too(more, of_more, regions_of(held))
+            self._cross_fits.ask_too(more, of_more, regions_of(held), places_of(held))
             self._informed = copy.deepcopy(average)
             fit(self._informed, torch.cat([raw, more]), np.concatenate([classes, of_more]))
 
@@ -228,7 +234,8 @@ class Trainer:
         That is what was known before the first stroke, where there is something: layers that
         follow a few strokes only, which lie in the middle of things, forget where things end.
         """
-        return self.average if self.average.pixels is None else self._start
+        nothing = self.average.pixels is None or self._start.by_pixel
+        return self.average if nothing else self._start
 
     def cost(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> int:
         """Return the bytes that a step on these patches takes; nothing is learned from them.
@@ -238,6 +245,8 @@ class Trainer:
         patches, counts
             As for `step`.
         """
+        if self._cross_fits is not None:
+            self._cross_fits.make()  # made once after new strokes: no part of a step
         with counted(self._model.device) as count:
             torch.autograd.backward(self._loss(patches, counts))
         self._optimiser.forget_gradients()
@@ -271,17 +280,17 @@ class Trainer:
         pixels = self._model.pixels
         if pixels is None:
             return None
-        found = []
+        fits, found = self._cross_fits, []
         for index, patch in enumerate(patches):
-            head, part = pixels, -1
-            parts = np.full_like(patch.regions, -1)
-            if self._cross_fits is not None:
-                parts = self._cross_fits.parts(patch.regions)
-                asked = parts[parts >= 0]
-                if len(asked):
-                    part = int(asked[int(torch.randint(len(asked), (), generator=self._generator))])
-                    head = self._cross_fits.without(part)
-                    labels[index][torch.from_numpy(parts != part)] = 0
+            head = pixels
+            if fits is not None and patch.labels.any():
+                parts = fits.parts(patch.regions)
+                # Each part as likely as any other: a large stroke must not silence a small one.
+                asked = np.unique(parts[patch.labels > 0])
+                part = int(asked[int(torch.randint(len(asked), (), generator=self._generator))])
+                labels[index][torch.from_numpy(parts != part)] = 0
+                if part >= 0:
+                    head = fits.without(part)
             found.append(head(raw[index : index + 1]))
         return torch.cat(found)
 

@@ -15,6 +15,7 @@ SCALE = 0.1  # standard deviation of the logarithm of the size
 LARGEST = 1.25
 BEND = 3.0  # pixels, standard deviation of how far a knot is moved
 KNOTS = 5  # along each side
+_WIDE = 128  # pixels from which on nothing folds
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -56,7 +57,8 @@ def warped(patch: Patch, rng: np.random.Generator) -> Patch:
 
 def _bend(size: tuple[int, ...], rng: np.random.Generator) -> Floats:
     """Return how far each pixel is moved along one axis."""
-    knots = BEND * rng.standard_normal((KNOTS, KNOTS))
+    # Less where knots are near each other: what is moved too far folds.
+    knots = BEND * min(1.0, min(size) / _WIDE) * rng.standard_normal((KNOTS, KNOTS))
     factors = [length / KNOTS for length in size]
     moved: Floats = ndimage.zoom(knots, factors, order=3, mode="nearest", grid_mode=True)
     return moved

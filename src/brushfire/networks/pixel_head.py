@@ -82,4 +82,4 @@ class PixelHead(nn.Module):
                 if trees:
                     logits = logits.softmax(0).add_(self.trees(standard)).mul_(0.5).log_()
                 result[image, :, strip] = logits
-        return result.view(images, -1, *size)
+        return result.view(images, result.shape[1], *size)

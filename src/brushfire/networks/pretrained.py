@@ -34,7 +34,7 @@ def take_over_pretrained(model: SegmentationModel, *, weights: bool = True) -> b
     Parameters
     ----------
     model : SegmentationModel
-        With a convex part.
+        With features.
     weights : bool
         Whether they are wanted.
     """

@@ -23,6 +23,7 @@ LEAVES = 64  # of a tree, at most
 NODES = TREES * (2 * LEAVES - 1)
 WIDTH = 0.1  # of a split, in standard deviations: between its ends both sides have a say
 _STRIP = 2048  # pixels for which all nodes are in memory together
+_STRIP_ON_CARDS = 8192
 
 
 class Trees(nn.Module):
@@ -73,7 +74,8 @@ class Trees(nn.Module):
         walk = _compiled() if standard.device.type == "cpu" else None
         if walk is not None and standard.dtype == torch.float32:
             return walk(self, standard, WIDTH)
-        parts = [self._votes(part) for part in torch.split(standard, _STRIP, 1)]
+        strip = _STRIP if standard.device.type == "cpu" else _STRIP_ON_CARDS
+        parts = [self._votes(part) for part in torch.split(standard, strip, 1)]
         return torch.cat(parts, 1)
 
     def _votes(self, standard: Tensor) -> Tensor:
@@ -110,7 +112,7 @@ class Trees(nn.Module):
         """
         numbers = torch.arange(NODES)
         inner = self.child != 0
-        below = self.child[inner].sort().values
+        below = self.child[inner].long().sort().values  # in int32 the largest plus one is negative
         right = (
             (below > numbers[inner][self.child[inner].argsort()]).all()
             & (below + 1 < NODES).all()

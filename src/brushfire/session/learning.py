@@ -10,6 +10,7 @@ from brushfire.engine import messages as m
 from brushfire.session.states import LearningState, ScorePoint
 
 if TYPE_CHECKING:
+    from brushfire.annotations import LabelStore
     from brushfire.networks.snapshot import ModelSnapshot
 
 HISTORY = 2000
@@ -33,6 +34,15 @@ class LearningRecord:
         """The highest revision of any model so far."""
         self._loss: deque[tuple[int, float, float]] = deque(maxlen=HISTORY)
         self._scores: deque[ScorePoint] = deque(maxlen=HISTORY)
+
+    def leave_repainted(self, labels: LabelStore) -> bool:
+        """Drop doubts about strokes that are gone; return whether there were any."""
+        strokes = labels.snapshot()
+        left = tuple(one for one in self.state.doubts if one.still_painted(strokes))
+        changed = left != self.state.doubts
+        if changed:
+            self.state = replace(self.state, doubts=left)
+        return changed
 
     def take(self, event: m.Event) -> None:
         """Follow one event."""

@@ -682,6 +682,8 @@ class Session:
             self._later(self.events.annotations_changed, self._told_revision)
             if self._suggestions.leave_painted(self.labels):
                 self._later(self.events.places_changed, self.places)
+            if self._record.leave_repainted(self.labels):
+                self._later(self.events.learning_changed, self.learning)
         self._line.follow_strokes()
 
     def _look_at_places(self) -> None:

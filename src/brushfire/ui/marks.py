@@ -66,6 +66,9 @@ class DoubtMarks:
         if self._layer is None or self._layer not in viewer.layers:
             return
         if doubts:
+            for name, value in self._layers.placement().items():
+                if name in ("scale", "translate", "units"):
+                    setattr(self._layer, name, value)
             self.show(doubts)
         else:
             viewer.layers.remove(self._layer)

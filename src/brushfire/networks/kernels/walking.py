@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-_FEWEST = 4096  # pixels for which another thread is worth it
+_FEWEST = 512  # pixels for which another thread is worth it
 
 
 def walk(trees: Trees, standard: Tensor, width: float) -> Tensor:
