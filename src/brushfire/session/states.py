@@ -88,6 +88,11 @@ class LearningState:
     can_undo: bool = False
     message: str = ""
 
+    @property
+    def running(self) -> bool:
+        """Whether learning goes on, or would with the next stroke."""
+        return self.phase in ("waiting", "fitting", "training", "resting")
+
 
 @dataclass(frozen=True, slots=True)
 class JobState:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
+    from brushfire.learning.doubts import Doubt
     from brushfire.learning.places import Place
     from brushfire.session import Notice
 
@@ -82,7 +83,7 @@ class Controller(QObject):
         load_layers()
         self.layers = SessionLayers(viewer, self.session)
         self._marks = DoubtMarks(self.layers)
-        self._doubt = -1
+        self._doubt: Doubt | None = None
         self.guards = Guards(viewer, self.session, self.layers, self.say)
         self.viewport = Viewport(viewer, self.layers.reference, self)
         self.viewport.moved.connect(self.session.set_view)
@@ -275,8 +276,8 @@ class Controller(QObject):
         if not doubts or layer is None:
             return
         self._marks.show(doubts)
-        self._doubt = (self._doubt + 1) % len(doubts)
-        doubt = doubts[self._doubt]
+        at = doubts.index(self._doubt) + 1 if self._doubt in doubts else 0
+        self._doubt = doubt = doubts[at % len(doubts)]
         show_square(self.viewer, layer, (doubt.z, doubt.y, doubt.x), max(doubt.box.shape))
 
     def toggle_prediction(self) -> None:
@@ -287,7 +288,7 @@ class Controller(QObject):
 
     def start_or_pause(self) -> None:
         """Start learning, or pause it where it runs."""
-        running = self.session.learning.phase in ("fitting", "training", "waiting", "resting")
+        running = self.session.learning.running
         if self.attempt(self.session.pause if running else self.session.start) and not running:
             self.stepped.emit("learn")
 

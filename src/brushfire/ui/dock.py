@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QWidget
 
 from brushfire.ui.connections import Connections
 from brushfire.ui.controller import Controller
-from brushfire.ui.panels.learn import RUNNING, LearnPanel
+from brushfire.ui.panels.learn import LearnPanel
 from brushfire.ui.panels.paint import PaintPanel
 from brushfire.ui.panels.places import PlacesPanel
 from brushfire.ui.panels.result import ResultPanel
@@ -160,7 +160,7 @@ class BrushfireDock(QWidget):
             return None  # the Volume step has its own
         if sum(entry.voxels > 0 for entry in labels.counts().values()) < 2:
             return self.paint.paint_button
-        if learning.phase in RUNNING:
+        if learning.running:
             return self.paint.paint_button
         if learning.shown_model is not None and self.steps["result"].is_open:
             return self.result.export_button

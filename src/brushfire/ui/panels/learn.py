@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from brushfire.ui.controller import Controller
     from brushfire.ui.style import Palette
 
-RUNNING = ("waiting", "fitting", "training", "resting")
-
 
 class LearnPanel(QWidget):
     """Controls and figures of learning.
@@ -135,7 +133,7 @@ class LearnPanel(QWidget):
         """Show the state of learning."""
         session = self._controller.session
         ready = session.labels is not None
-        running = state.phase in RUNNING
+        running = state.running
         has_model = state.shown_model is not None
         self.start_button.setEnabled(ready)
         again = "Resume learning" if state.phase == "paused" else "Start learning"
