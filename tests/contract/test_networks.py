@@ -76,7 +76,8 @@ def test_probabilities_are_those_of_forward(model: SegmentationModel) -> None:
     slab = block[:, 1 : 1 + model.settings.slices].reshape(1, -1, 40, 40)
     with torch.no_grad():
         expected = model(torch.from_numpy(slab)).softmax(1)[0].numpy()
-    assert np.array_equal(model.probabilities(block)[:, 1], expected)
+    # Not to the last bit: between the two a faster kernel may have proved itself.
+    np.testing.assert_allclose(model.probabilities(block)[:, 1], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("layers", [True, False])
