@@ -18,7 +18,7 @@ from brushfire.engine.coach import Coach
 from brushfire.engine.messages import Stepped
 from brushfire.learning import Learner, LearningSettings
 from brushfire.learning.disturbance import disturbed
-from brushfire.learning.training import warm_up
+from brushfire.learning.warming import warm_up
 from brushfire.networks import SegmentationModel, suggest_settings
 from brushfire.networks.features import FeatureBank
 from brushfire.networks.msd import MixedScaleDense

@@ -12,7 +12,7 @@ from brushfire.learning.adamw import AdamW
 LOADED = """
 import sys
 from brushfire.learning.adamw import AdamW
-from brushfire.learning.training import warm_up
+from brushfire.learning.warming import warm_up
 import torch
 warm_up()
 weight = torch.ones(3, requires_grad=True)

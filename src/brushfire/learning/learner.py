@@ -25,7 +25,8 @@ from brushfire.learning.regions import StrokeRegions
 from brushfire.learning.reports import Evaluation, Proposal, StepReport, Verdict
 from brushfire.learning.sampler import PatchSampler, SlabCache, square_around
 from brushfire.learning.settings import check_patch
-from brushfire.learning.training import Trainer, warm_up
+from brushfire.learning.training import Trainer
+from brushfire.learning.warming import warm_up
 from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import SegmentationModel

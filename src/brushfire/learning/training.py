@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 
 from brushfire.learning.adamw import AdamW
-from brushfire.learning.convex import class_weights, fit_linear
+from brushfire.learning.convex import class_weights
 from brushfire.learning.crossfits import CrossFits
 from brushfire.learning.disturbance import disturbed, noise_level
 from brushfire.learning.evaluation import places_of, regions_of
 from brushfire.learning.fitting import COUNT_POWER, fit_pixels, index_table, start_head
-from brushfire.learning.growing import grow_trees
 from brushfire.learning.losses import consistency_loss, segmentation_loss
 from brushfire.learning.probe import picked, probe
 from brushfire.learning.workload import counted
-from brushfire.networks.trees import Trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -329,15 +327,3 @@ class Trainer:
 
     def _new_optimiser(self) -> AdamW:
         return AdamW(self._model.parameters(), weight_decay=self._settings.weight_decay)
-
-
-@cache
-def warm_up() -> None:
-    """Make torch set up what it sets up on first use, before the first stroke."""
-    values = torch.tensor([[0.0], [1.0]])
-    start = torch.zeros(2, 1), torch.zeros(2)
-    fit_linear(values, torch.tensor([0, 1]), torch.ones(2), start, penalty=1.0)
-    torch.autograd.backward(torch.zeros(1, requires_grad=True).sum())
-    trees = Trees(2)
-    grow_trees(trees, values, torch.tensor([0, 1]))
-    trees(values.t())

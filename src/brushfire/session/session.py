@@ -18,6 +18,7 @@ from brushfire.engine.device import choose_device
 from brushfire.errors import AnnotationError, BrushfireError, ProjectError, VolumeError
 from brushfire.geometry import Box
 from brushfire.learning.settings import LearningSettings, check_patch
+from brushfire.learning.warming import begin_to_warm_up
 from brushfire.networks import kernels
 from brushfire.networks.settings import NetworkSettings
 from brushfire.prediction import PredictionStore
@@ -104,6 +105,7 @@ class Session:
             # It holds the interpreter for a tenth of a second twice: now, while a window is made
             # and nothing moves in it, rather than at the first stroke.
             kernels.choice.prepare()
+        begin_to_warm_up()
         self._autosave = autosave
         self._wanted_folder = Path(project_folder) if project_folder else None
         self._seed = seed
