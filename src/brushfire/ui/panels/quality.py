@@ -88,14 +88,14 @@ class QualityView(QWidget):
         why = row(self.reason, self.undo, stretch=0)
         why.setAlignment(self.undo, Qt.AlignmentFlag.AlignTop)
         layout.addLayout(why)
-        layout.addLayout(self._grid)
-        layout.addWidget(self.note)
         self._doubts = QWidget()
         self._doubts.setProperty("role", "plain")
         check = row(self.doubt, self.show_doubt, stretch=0)
         check.setContentsMargins(0, 0, 0, 0)
         self._doubts.setLayout(check)
         layout.addWidget(self._doubts)
+        layout.addLayout(self._grid)
+        layout.addWidget(self.note)
         self.hide()
 
     def set_palette(self, palette: Palette) -> None:
