@@ -86,17 +86,19 @@ def test_learning_waits_for_a_second_class_and_says_so(make_engine, strokes):
     collect(engine, has(m.Stepped))
 
 
+def shows_what_knows(strokes):
+    """Until a model is shown that has seen the newest strokes."""
+    return lambda events: any(
+        isinstance(e, m.ModelShown) and e.annotations == strokes.revision for e in events
+    )
+
+
 def test_new_strokes_join_without_a_restart(make_engine, strokes):
     engine, _ = learned(make_engine, strokes)
     collect(engine, has(m.Stepped, 2))
     strokes[3, 50:54, 100:110] = 2
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    events = collect(
-        engine,
-        lambda es: any(
-            isinstance(e, m.ModelShown) and e.annotations == strokes.revision for e in es
-        ),
-    )
+    events = collect(engine, shows_what_knows(strokes))
     assert not endings(events, "learning")
 
 
@@ -109,12 +111,7 @@ def test_learning_rests_when_nothing_better_comes_and_goes_on_with_a_stroke(
     collect(engine, lambda es: m.PhaseChanged("resting") in es)
     strokes[3, 50:54, 100:110] = 2
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    events = collect(
-        engine,
-        lambda es: any(
-            isinstance(e, m.ModelShown) and e.annotations == strokes.revision for e in es
-        ),
-    )
+    events = collect(engine, shows_what_knows(strokes))
     assert m.PhaseChanged("training") in events
     events = collect(engine, lambda es: m.PhaseChanged("resting") in es)
     engine.send(m.UndoModel())

@@ -23,7 +23,6 @@ from brushfire.engine.turns import Turns, Work
 from brushfire.errors import ModelError, SettingsError
 from brushfire.geometry import Grid
 from brushfire.learning.learner import Learner
-from brushfire.learning.warming import begin_to_warm_up
 from brushfire.networks.kernels import forget_buffer
 
 if TYPE_CHECKING:
@@ -137,7 +136,6 @@ class Engine:
             # Here and not where the engine is made: asking a card wakes it, which takes a while.
             self._limit(self._network_bytes)
             self._emit(m.DeviceChosen(self.device))
-            begin_to_warm_up()  # where nobody has, and while the first stroke is painted
             while not self._inbox.urgent:
                 for command in self._inbox.take(wait=0 if self._able() else self._scout.due_in()):
                     self._obey(command)

@@ -416,13 +416,13 @@ class Learner:
 
     def _answered(self, model: SegmentationModel) -> tuple[Tensor, Tensor]:
         """Return a machine's logits at strokes that teach, and the index of their classes."""
-        trainer = self._ready_trainer()
-        if trainer.taught is None or model.pixels is None:
+        fits = self._ready_trainer().cross_fits
+        if fits is None or model.pixels is None:
             sites = self._sites(held=False, budget=self._score_pixels)
             ask = partial(model.logits_at, machine=True)
             logits, classes = probe(model, self._cache, sites, ask)
         else:
-            raw, classes = trainer.taught
+            raw, classes = fits.taught
             logits = model.pixels(raw.t()[None], trees=False)[0].t()
         known = torch.from_numpy(classes.astype(np.int64))
         return logits, index_table(model.classes)[known].to(logits.device)

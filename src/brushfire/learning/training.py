@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -89,11 +89,6 @@ class Trainer:
     def classes(self) -> tuple[int, ...]:
         """Class values, in the order of the outputs."""
         return self._model.classes
-
-    @property
-    def taught(self) -> tuple[Tensor, np.ndarray[Any, Any]] | None:
-        """What the last fit was taught, if any: features (voxels, inputs), and classes."""
-        return None if self._cross_fits is None else self._cross_fits.taught
 
     @property
     def cross_fits(self) -> CrossFits | None:

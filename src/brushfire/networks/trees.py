@@ -112,9 +112,9 @@ class Trees(nn.Module):
         """
         numbers = torch.arange(NODES)
         inner = self.child != 0
-        below = self.child[inner].long().sort().values  # in int32 the largest plus one is negative
+        below, order = self.child[inner].long().sort()  # in int32 the largest plus one is negative
         right = (
-            (below > numbers[inner][self.child[inner].argsort()]).all()
+            (below > numbers[inner][order]).all()
             & (below + 1 < NODES).all()
             & (below.diff() >= 2).all()
             & ((self.feature >= 0) & (self.feature < inputs)).all()

@@ -203,13 +203,20 @@ class SessionLayers:
             data, name=NAMES[role], opacity=opacity, colormap=colormap, cache=False,
             multiscale=False, metadata={KEY: {"role": role}}, **self.placement(),
         )  # fmt: skip
-        selected = self.viewer.layers.selection.active
-        self.viewer.add_layer(layer)
+        if role == "strokes":
+            self.viewer.add_layer(layer)
+        else:
+            self.add_aside(layer)
         # Deleting, converting and merging by a slip of the hand are refused by napari itself.
         layer.locked = True
-        if role != "strokes" and selected is not None:
-            self.viewer.layers.selection.active = selected
         return layer
+
+    def add_aside(self, layer: Layer) -> None:
+        """Add a layer and leave selected what is: who paints goes on painting."""
+        selected = self.viewer.layers.selection.active
+        self.viewer.add_layer(layer)
+        if selected is not None:
+            self.viewer.layers.selection.active = selected
 
     def _below_strokes(self, layer: Layer) -> None:
         layers = self.viewer.layers
@@ -230,13 +237,10 @@ class SessionLayers:
             opacity=0.6, blending="translucent", metadata={KEY: {"role": role}},
             **self.placement(),
         )  # fmt: skip
-        selected = self.viewer.layers.selection.active
-        self.viewer.add_layer(layer)
+        self.add_aside(layer)
         self.extra[role] = layer
         self._below_strokes(layer)
         self.added.emit(layer)
-        if selected is not None:
-            self.viewer.layers.selection.active = selected
 
     def hide_extra(self, role: str) -> None:
         """Remove an extra output."""

@@ -37,20 +37,17 @@ class DoubtMarks:
         self._connections = Connections()
         events = layers.session.events
         self._connections.connect(events.learning_changed, self._follow)
-        self._connections.connect(events.volume_changed, self._follow)
+        self._connections.connect(events.volume_changed, self._follow_volume)
 
     def show(self, doubts: Sequence[Doubt]) -> None:
         """Outline these strokes, and no others, until there are other doubts."""
         viewer = self._layers.viewer
         if self._layer is None or self._layer not in viewer.layers:
-            selected = viewer.layers.selection.active
             self._layer = Shapes(
                 ndim=3, name=NAME, face_color="transparent", edge_color=_COLOR, edge_width=2,
                 metadata={KEY: {"role": "doubts"}}, **self._layers.placement(),
             )  # fmt: skip
-            viewer.add_layer(self._layer)
-            if selected is not None:
-                viewer.layers.selection.active = selected
+            self._layers.add_aside(self._layer)
             self._shown = ()
         if self._shown != tuple(doubts):
             self._shown = tuple(doubts)
@@ -66,13 +63,18 @@ class DoubtMarks:
         if self._layer is None or self._layer not in viewer.layers:
             return
         if doubts:
-            for name, value in self._layers.placement().items():
-                if name in ("scale", "translate", "units"):
-                    setattr(self._layer, name, value)
             self.show(doubts)
         else:
             viewer.layers.remove(self._layer)
             self._layer, self._shown = None, ()
+
+    def _follow_volume(self) -> None:
+        """Follow a voxel size that was corrected after the outlines were drawn."""
+        self._follow()
+        if self._layer is not None:
+            for name, value in self._layers.placement().items():
+                if name in ("scale", "translate", "units"):
+                    setattr(self._layer, name, value)
 
     def close(self) -> None:
         """Stop following the session."""
