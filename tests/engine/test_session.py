@@ -350,9 +350,13 @@ def test_after_an_unforeseen_end_of_the_engine_start_goes_on(session):
     assert "Start learning" in told[0].text
     assert "ZeroDivisionError" in told[0].detail
     assert session.learning.phase == "idle"
-    before = session.learning.shown_model
+    shown, step = session.learning.shown_model, session.learning.step
+    session.labels[1, 40:44, 20:30] = 1
+    stroke = session.labels.revision
     session.start()
-    assert session.wait_for(lambda: session.learning.shown_model > before, PATIENCE)
+    assert session.wait_for(lambda: session.learning.seen_annotations >= stroke, PATIENCE)
+    assert session.wait_for(lambda: session.learning.step > step, PATIENCE)
+    assert session.learning.shown_model >= shown
 
 
 def test_an_export_that_meets_an_ended_engine_ends_too(session, tmp_path):

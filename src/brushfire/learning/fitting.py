@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COUNT_POWER = 0.5
 """Classes weigh by their count to the power of minus this."""
 
-PENALTY = 2e-2
+PENALTY = 1e-2
 """How stiff a fit is."""
 
 _VOXELS = 8000  # of a fit: more make it slower, hardly better
