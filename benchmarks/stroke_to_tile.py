@@ -54,12 +54,14 @@ def measure(path: Path, repeats: int, seed: int) -> tuple[float, list[float]]:
 
 
 def main() -> None:
-    args = parser(__doc__).parse_args()
+    options = parser(__doc__)
+    options.add_argument("--volumes", nargs="+", type=Path, default=[], help="of your own instead")
+    args = options.parse_args()
     repeats = 2 if args.quick else 5
     figures, goals = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        paths = {"foam": sample_volume_path()}
-        if not args.quick:
+        paths = {path.stem: path for path in args.volumes} or {"foam": sample_volume_path()}
+        if not args.quick and not args.volumes:
             paths["huge"] = make_sparse_huge(Path(folder) / "huge.ome.zarr", shape=HUGE)
         for name, path in paths.items():
             runs = [measure(path, repeats, seed) for seed in range(1 if args.quick else 2)]
