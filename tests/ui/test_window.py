@@ -471,6 +471,20 @@ def test_each_window_has_its_own_session_and_ends_it(make_window) -> None:
     assert two.session.labels[1].any()
 
 
+@pytest.mark.parametrize("ending", ["close", "remove"])
+def test_what_ends_in_one_window_leaves_what_another_shows(make_window, ending: str) -> None:
+    one, two = make_window(), make_window()
+    one.open()
+    two.open()
+    one.viewer.screenshot(flash=False)
+    before = two.viewer.screenshot(flash=False)
+    if ending == "close":
+        one.viewer.close()
+    else:
+        one.session.close_volume()
+    np.testing.assert_array_equal(two.viewer.screenshot(flash=False), before)
+
+
 def test_closing_twice_is_harmless_and_a_new_controller_can_follow(window: Window) -> None:
     window.open()
     controller = window.dock.controller

@@ -20,7 +20,7 @@ from brushfire.ui.dispatch import ClosingWatch, Dispatcher
 from brushfire.ui.guards import Guards
 from brushfire.ui.layers import SessionLayers, load_layers, role_of
 from brushfire.ui.marks import DoubtMarks
-from brushfire.ui.textures import main_window, whole_viewer
+from brushfire.ui.textures import keep_to_own_context, main_window, whole_viewer
 from brushfire.ui.viewport import Viewport, show_square
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Controller(QObject):
         self.session = session if session is not None else Session()
         self.closed = False
         load_layers()
+        keep_to_own_context(viewer)
         self.layers = SessionLayers(viewer, self.session)
         self._marks = DoubtMarks(self.layers)
         self._doubt: Doubt | None = None
