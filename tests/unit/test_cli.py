@@ -895,6 +895,107 @@ def test_converting_replaces_only_on_request_and_names_what_is_missing(
     assert "folder" in sentence(capsys)
 
 
+def another(foam: FoamPaths, folder: Path) -> tuple[Path, Path]:
+    """Copy the foam with other intensities; return the copy and its project, not made yet."""
+    volume = open_volume(foam.volume)
+    block = volume.read(Box.of_shape(volume.shape))[0]
+    volume.close()
+    np.save(folder / "other.npy", (3 * block.astype(np.float32) + 100))
+    return folder / "other.npy", folder / "other.brushfire"
+
+
+def test_a_volume_starts_from_what_another_project_learned(
+    foam: FoamPaths, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = open_project(trained)
+    names = [replace(one, name=f"kind {one.value}") for one in theirs.state.classes]
+    theirs.save(replace(theirs.state, classes=tuple(names)))
+    volume, project = another(foam, tmp_path)
+    assert main(["start", str(volume), "--axes", "zyx", "--from", str(trained)]) == 0
+    shown = capsys.readouterr().out
+    assert "kind 1 (1), kind 2 (2)" in shown
+    made = open_project(project)
+    assert made.state.classes == theirs.state.classes
+    assert made.state.shown_model == 1
+    examples = made.load_examples()
+    assert examples is not None
+    assert str(len(examples)) in shown
+    assert set(examples.counts) == {1, 2}
+    # Intensities differ by scale and offset only: without a stroke the masks are the same.
+    for place, out in ((trained, "mine.tif"), (project, "theirs.tif")):
+        found = ["export", str(place), "--out", str(tmp_path / out), "--region", "0:2,:,:"]
+        assert main([*found, "--device", "cpu"]) == 0
+    first, second = (open_volume(tmp_path / name) for name in ("mine.tif", "theirs.tif"))
+    box = Box((0, 0, 0), (2, 96, 96))
+    same = first.read(box)[0] == second.read(box)[0]
+    assert same.mean() > 0.999
+    first.close()
+    second.close()
+    # And a stroke of one class is enough to go on learning both.
+    session = Session(project, device="cpu")
+    session.open_project(project)
+    session.paint(Box((3, 10, 10), (4, 14, 30)), np.ones((1, 4, 20), np.uint8))
+    session.close()
+    assert main(["train", str(project), "--seconds", "3", "--device", "cpu"]) == 0
+    after = open_project(project)
+    assert after.load_model(max(after.models())).classes == (1, 2)
+
+
+def test_a_start_matches_classes_by_name_and_adds_those_that_lack(
+    foam: FoamPaths, trained: Path, tmp_path: Path
+) -> None:
+    theirs = open_project(trained)
+    one, two = theirs.state.classes[:2]
+    theirs.save(replace(theirs.state, classes=(replace(one, name="pore"), two)))
+    volume, project = another(foam, tmp_path)
+    session = Session(project, device="cpu")
+    session.open_volume(volume, axes="zyx")
+    session.rename_class(1, "solid")
+    session.rename_class(2, "Pore")
+    session.paint(Box((3, 10, 10), (4, 14, 30)), np.ones((1, 4, 20), np.uint8))
+    session.close()
+    assert main(["start", str(project), "--from", str(trained)]) == 0
+    state = open_project(project).state
+    assert {c.value: c.name for c in state.classes} == {1: "solid", 2: "Pore", 3: two.name}
+    assert open_project(project).load_model(1).classes == (2, 3)
+    examples = open_project(project).load_examples()
+    assert examples is not None
+    assert set(examples.counts) == {2, 3}
+    assert painted(project).any()
+
+
+def test_what_cannot_be_started_from_is_said_and_changes_nothing(
+    foam: FoamPaths, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = (open_project(trained).state, open_project(trained).models())
+    assert main(["start", str(trained), "--from", str(trained)]) == 2
+    assert "two different" in sentence(capsys)
+    bare = painted_project(foam, tmp_path / "bare.brushfire")
+    assert main(["start", str(trained), "--from", str(bare)]) == 2
+    assert "brushfire train" in sentence(capsys)
+    volume, _ = another(foam, tmp_path)
+    np.save(tmp_path / "two.npy", np.stack([np.load(volume)] * 2))
+    start = ["start", str(tmp_path / "two.npy"), "--axes", "czyx", "--from", str(trained)]
+    assert main(start) == 2
+    assert "2 channel(s)" in sentence(capsys)
+    assert not open_project(tmp_path / "two.brushfire").models()
+    assert open_project(tmp_path / "two.brushfire").load_examples() is None
+    session = Session(trained, device="cpu")
+    session.open_project(trained)
+    assert main(["start", str(bare), "--from", str(trained)]) == 2
+    sentence(capsys)
+    session.close()
+    assert (open_project(trained).state, open_project(trained).models()) == kept
+
+
+def test_a_damaged_start_is_told_and_learning_goes_on_without_it(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained / "examples.safetensors").write_bytes(b"no examples")
+    assert main(["train", str(trained), "--seconds", "2", "--device", "cpu"]) == 0
+    assert "without what the project started from" in capsys.readouterr().err
+
+
 def test_classes_of_an_added_model_are_named_by_their_values(trained: Path, tmp_path: Path) -> None:
     model = SegmentationModel(NetworkSettings(depth=1), 1, (4, 7, 9)).snapshot(1, {})
     (tmp_path / "net.safetensors").write_bytes(model.weights)

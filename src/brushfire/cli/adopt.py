@@ -62,15 +62,34 @@ def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) 
         project = open_project(folder)
         check_patch(snapshot.settings, project.state.settings.learning)
         revision = max(project.models(), default=0) + 1
-        kept = _fitted(snapshot, project.state.volume).snapshot(revision, about)
+        kept = fitted(snapshot, project.state.volume).snapshot(revision, about)
         project.save_model(kept)
-        project.save(_state_with(project, kept))
+        project.save(state_with(project, kept))
     project.log("model added", revision=kept.revision, file=str(file))
     return kept.revision
 
 
-def _fitted(snapshot: ModelSnapshot, reference: VolumeReference) -> SegmentationModel:
-    """Return the model with the halo that it needs on a volume."""
+def fitted(
+    snapshot: ModelSnapshot, reference: VolumeReference, *, normalise: bool = False
+) -> SegmentationModel:
+    """Return the model with the halo that it needs on a volume.
+
+    Parameters
+    ----------
+    snapshot : ModelSnapshot
+        The model.
+    reference : VolumeReference
+        What a project notes of its volume.
+    normalise : bool
+        Whether intensities are normalised by those of this volume instead of as the model did.
+
+    Raises
+    ------
+    ModelError
+        If the volume has another number of channels, or the weights are damaged.
+    VolumeError
+        If the volume cannot be opened.
+    """
     from brushfire.networks import SegmentationModel
     from brushfire.volumes import open_volume
 
@@ -84,6 +103,9 @@ def _fitted(snapshot: ModelSnapshot, reference: VolumeReference) -> Segmentation
                 got=f"one with {model.channels}",
                 do="Choose a model of such volumes; 'brushfire convert' takes --slices.",
             )
+        if normalise:
+            statistics = volume.statistics()
+            model.normalise_by(statistics.mean, statistics.std)
         model.halo = _halo(model, volume)
     return model
 
@@ -102,7 +124,8 @@ def _halo(model: SegmentationModel, volume: Volume) -> int:
     return measure_halo(model, blocks)
 
 
-def _state_with(project: Project, model: ModelSnapshot) -> ProjectState:
+def state_with(project: Project, model: ModelSnapshot) -> ProjectState:
+    """Return the state of a project that shows a model, with classes for values that it lacks."""
     state = project.state
     classes = state.classes
     for value in sorted(set(model.classes) - {one.value for one in classes}):

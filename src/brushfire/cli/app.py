@@ -307,6 +307,33 @@ def models(
 
 
 @app.command()
+def start(
+    project: Annotated[
+        Path, typer.Argument(help="A volume, which gets a project if it has none, or a project.")
+    ],
+    source: Annotated[
+        Path, typer.Option("--from", help="Project that has learned what shall be known here.")
+    ],
+    axes: Axes = None,
+    time: Time = None,
+) -> None:
+    """Start a project from what another has learned: its model, and what its strokes taught."""
+    from brushfire.cli.starting import start_project
+
+    made = start_project(project, source, axes=axes, time=time)
+    classes = ", ".join(f"{name} ({value})" for name, value in made.classes.items())
+    rows = [
+        ("Project", str(made.folder)),
+        ("Model", str(made.revision)),
+        ("Classes", classes),
+        ("Labelled voxels from there", str(made.voxels)),
+    ]
+    output().print(table(("", ""), rows))
+    if made.remark:
+        say(output(), made.remark)
+
+
+@app.command()
 def convert(
     path: Annotated[Path, typer.Argument(help="Model file to read.")],
     out: Annotated[

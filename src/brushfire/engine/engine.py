@@ -28,6 +28,7 @@ from brushfire.networks.kernels import forget_buffer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from brushfire.learning.examples import Examples
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -68,6 +69,8 @@ class Engine:
         Newest model revision in use; new models count up from it, so that none is overwritten.
     scout : bool
         Whether to look for places where another stroke would teach most.
+    examples : Examples, optional
+        Labelled voxels of other volumes, which are learned beside the strokes.
     """
 
     def __init__(
@@ -82,11 +85,13 @@ class Engine:
         seed: int = 0,
         revision: int = 0,
         scout: bool = True,
+        examples: Examples | None = None,
     ) -> None:
         self.device = choose_device(device)
         self._volume = volume
         self._settings = (network, learning)
         self._seed = seed
+        self._examples = examples
         self._network_bytes = self._tile_bytes = network_bytes
         self._inbox = Inbox()
         self._outbox = Outbox(OUTBOX_BYTES, lambda: self._inbox.urgent)
@@ -266,6 +271,7 @@ class Engine:
             seed=self._seed,
             revision=self._newest_revision,
             step_bytes=network_budget(self.device, self._network_bytes),
+            examples=self._examples,
         )
 
     # -- failures ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from brushfire.learning.fitting import chosen_rows, fit_pixels
+from brushfire.learning.fitting import chosen_rows, fit_pixels, with_also
 from brushfire.learning.runs import parts_of_regions
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class CrossFits:
         (voxels,), class value and region of each voxel.
     places : ndarray
         (voxels, 3), z, y, x of each.
+    also : tuple, optional
+        Features and classes of further voxels, which every fit is taught and none is asked for.
     trees : bool
         Whether fits have trees.
 
@@ -69,9 +71,11 @@ class CrossFits:
         regions: Integers,
         places: Integers,
         *,
+        also: tuple[Tensor, Labels] | None = None,
         trees: bool = True,
     ) -> None:
         assert model.pixels is not None
+        self._also = also
         self._model, self._whole = copy.deepcopy(model), model.pixels
         rows = chosen_rows(classes)
         self.taught = raw[torch.from_numpy(rows).to(raw.device)], classes[rows]
@@ -142,7 +146,8 @@ class CrossFits:
             raw, classes = self.taught
             others = self._parts != part
             chosen = raw[torch.from_numpy(others).to(raw.device)]
-            fit_pixels(self._model, chosen, classes[others], trees=self._trees)
+            told = with_also(chosen, classes[others], self._also)
+            fit_pixels(self._model, *told, trees=self._trees)
             assert self._model.pixels is not None
             self._heads[part] = copy.deepcopy(self._model.pixels)
         return self._heads[part]

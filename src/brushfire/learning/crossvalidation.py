@@ -33,6 +33,7 @@ def cross_validate(
     regions: Integers,
     known: Sequence[int],
     *,
+    also: tuple[Tensor, Labels] | None = None,
     lift: Callable[[Tensor], Tensor] = Tensor.float,
     penalty: float = PENALTY,
 ) -> Answers | None:
@@ -50,6 +51,8 @@ def cross_validate(
         (voxels,), class value and region of each voxel.
     known : sequence of int
         All class values, in order.
+    also : tuple, optional
+        Values and classes of further voxels, which every fit is taught.
     lift : callable
         Returns what a fit is linear in, (voxels, terms), of about unit spread, of the values of
         fewer voxels; by default the values themselves.
@@ -69,16 +72,28 @@ def cross_validate(
     asked = folds >= 0
     if not asked.any():
         return None
+    of_more, more = _lifted(also, known, lift) if also else (x[:0], target[:0])
     logits = x.new_zeros(len(x), len(known))
     # Every fit starts at nothing: one that started at another fold's would have seen its strokes.
     start = x.new_zeros(len(known), x.shape[1]), x.new_zeros(len(known))
     for fold in np.unique(folds[asked]):
         test = torch.from_numpy(folds == fold)
-        taught = target[~test]
+        taught = torch.cat([target[~test], more])
         weights = class_weights(torch.bincount(taught, minlength=len(known)), COUNT_POWER)
-        weight, bias = fit_linear(x[~test], taught, weights, start, penalty=penalty)
+        weight, bias = fit_linear(
+            torch.cat([x[~test], of_more]), taught, weights, start, penalty=penalty
+        )
         logits[test] = torch.addmm(bias, x[test], weight.t())
     return answers_of(logits[torch.from_numpy(asked)], known, classes[asked], regions[asked], known)
+
+
+def _lifted(
+    also: tuple[Tensor, Labels], known: Sequence[int], lift: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    values, classes = also
+    rows = _thinned(classes, np.zeros(len(classes), np.int64))
+    target = index_table(known)[torch.from_numpy(classes[rows].astype(np.int64))]
+    return lift(values[torch.from_numpy(rows).to(values.device)]).cpu(), target
 
 
 def _thinned(classes: Labels, regions: Integers) -> Integers:

@@ -107,6 +107,17 @@ def chosen_rows(classes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.concatenate(kept)
 
 
+def with_also(
+    values: Tensor,
+    classes: np.ndarray[Any, Any],
+    also: tuple[Tensor, np.ndarray[Any, Any]] | None,
+) -> tuple[Tensor, np.ndarray[Any, Any]]:
+    """Return voxels and further ones, (voxels, inputs) and (voxels,), the further ones last."""
+    if also is None:
+        return values, classes
+    return torch.cat([values, also[0]]), np.concatenate([classes, also[1]])
+
+
 def _chosen(values: Tensor, classes: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
     """Return the voxels that a fit takes, and their classes."""
     rows = chosen_rows(classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.crossfits import CrossFits
     from brushfire.learning.doubts import Doubt
+    from brushfire.learning.examples import Examples
     from brushfire.learning.gate import Answers
     from brushfire.learning.probe import Site
     from brushfire.learning.race import Finish
@@ -82,6 +84,8 @@ class Learner:
         The newest revision that was used before; models count up from it.
     step_bytes : float
         Memory that a step, or a look at some strokes, may take; without a limit by default.
+    examples : Examples, optional
+        Labelled voxels of other volumes to start from.
 
     Raises
     ------
@@ -99,11 +103,13 @@ class Learner:
         seed: int = 0,
         revision: int = 0,
         step_bytes: float = math.inf,
+        examples: Examples | None = None,
     ) -> None:
         check_patch(network, learning)
         self._volume = volume
         self._network = network
         self._learning = learning
+        self._examples = examples if learning.examples else None
         self._device = torch.device(device)
         self._seed = seed
         self._rng = np.random.default_rng(seed)
@@ -174,6 +180,8 @@ class Learner:
         """None when learning is possible, else a sentence that says what is missing."""
         classes = self._classes
         if not classes:
+            if self._examples is not None:
+                return "Paint a stroke where the prediction is wrong to start learning."
             return "Paint a few strokes of two classes to start learning."
         if len(classes) == 1:
             return "Paint a second class: learning needs strokes of at least two."
@@ -181,7 +189,15 @@ class Learner:
 
     @property
     def _classes(self) -> tuple[int, ...]:
-        return tuple(self._regions.counts(held=False))
+        painted = set(self._regions.counts(held=False))
+        if painted and self._examples is not None:
+            painted |= set(self._examples.counts)
+        return tuple(sorted(painted))
+
+    @property
+    def _counts(self) -> dict[int, int]:
+        """Voxels of each class that teach; 0 for one that only examples have."""
+        return dict.fromkeys(self._classes, 0) | self._regions.counts(held=False)
 
     def set_annotations(self, snapshot: AnnotationSnapshot) -> None:
         """Take over newer strokes; learning goes on with them, and new classes join the head.
@@ -278,7 +294,7 @@ class Learner:
         if self._workload is None:
             self._workload = self._choose_workload(trainer)
         patches = self._patches(trainer, self._workload)
-        loss, rate = trainer.step(patches, self._regions.counts(held=False))
+        loss, rate = trainer.step(patches, self._counts)
         if not math.isfinite(loss):
             raise self._diverged(f"a loss of {loss} in step {self._steps + 1}")
         if trainer.lost >= _MOST_LOST:
@@ -290,7 +306,7 @@ class Learner:
 
     def _choose_workload(self, trainer: Trainer) -> Workload:
         def cost(work: Workload) -> int:
-            return trainer.cost(self._patches(trainer, work), self._regions.counts(held=False))
+            return trainer.cost(self._patches(trainer, work), self._counts)
 
         if math.isinf(self._step_bytes):
             return self._wanted
@@ -373,7 +389,8 @@ class Learner:
 
     def _cross_validate(self) -> Answers | None:
         """Return what convex fits answer on strokes that they have not seen."""
-        model = self._ready_trainer().average
+        trainer = self._ready_trainer()
+        model = trainer.average
         sites = [
             site
             for held in (False, True)
@@ -381,7 +398,14 @@ class Learner:
         ]
         raw, classes = probe(model, self._cache, sites, picked(model.raw_inputs))
         # Lifted after most voxels are left out: terms are an order of magnitude more than features.
-        return cross_validate(raw, classes, regions_of(sites), model.classes, lift=model.terms)
+        return cross_validate(
+            raw,
+            classes,
+            regions_of(sites),
+            model.classes,
+            also=trainer.examples,
+            lift=model.terms,
+        )
 
     def _accept(self, winner: Entrant, finish: Finish) -> ModelSnapshot:
         self._revision += 1
@@ -429,7 +453,9 @@ class Learner:
 
     def _prior(self, model: SegmentationModel) -> Tensor:
         """Return the proportions of classes that a model learns from, weights included."""
-        counts = self._regions.counts(held=False)
+        counts = Counter(self._counts)
+        if self._examples is not None and model.pixels is not None:
+            counts.update(self._examples.counts)
         shares = torch.tensor([counts[value] for value in model.classes]).double()
         shares = shares ** (1 - COUNT_POWER)
         return shares / shares.sum()
@@ -561,5 +587,18 @@ class Learner:
         return self._trainer
 
     def _new_trainer(self, model: SegmentationModel, *, restored: bool) -> Trainer:
-        slabs = self._anywhere()
-        return Trainer(model, self._learning, slabs, restored=restored, seed=self._seed)
+        examples = self._examples
+        if examples is not None and examples.features.shape[1] != model.inputs:
+            raise LearningError(
+                "What a project starts from has the features that its network sees.",
+                got=f"{examples.features.shape[1]} features for {model.inputs}",
+                do="Choose the network that the start was made with, or begin from scratch.",
+            )
+        return Trainer(
+            model,
+            self._learning,
+            self._anywhere(),
+            restored=restored,
+            seed=self._seed,
+            examples=examples,
+        )

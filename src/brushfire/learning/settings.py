@@ -45,6 +45,8 @@ class LearningSettings:
         Whether trees have a say beside the kernel machine.
     proportions : bool
         Whether a model is corrected for how common classes are in the volume.
+    examples : bool
+        Whether what a project started from is learned beside its strokes.
     held_out : float
         Share of the stroke regions of a class that is kept for validation, 0 to 0.5.
     cache_bytes : int
@@ -68,6 +70,7 @@ class LearningSettings:
     pretrained: bool = True
     trees: bool = True
     proportions: bool = True
+    examples: bool = True
     held_out: float = 0.2
     cache_bytes: int = 256 * 2**20
 

@@ -16,7 +16,13 @@ from brushfire.learning.convex import class_weights
 from brushfire.learning.crossfits import CrossFits
 from brushfire.learning.disturbance import disturbed, noise_level
 from brushfire.learning.evaluation import places_of, regions_of
-from brushfire.learning.fitting import COUNT_POWER, fit_pixels, index_table, start_head
+from brushfire.learning.fitting import (
+    COUNT_POWER,
+    fit_pixels,
+    index_table,
+    start_head,
+    with_also,
+)
 from brushfire.learning.losses import consistency_loss, segmentation_loss
 from brushfire.learning.probe import picked, probe
 from brushfire.learning.workload import counted
@@ -24,7 +30,9 @@ from brushfire.learning.workload import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from brushfire.learning.examples import Examples
     from brushfire.learning.probe import Site
+    from brushfire.learning.runs import Labels
     from brushfire.learning.sampler import Block, Patch, SlabCache
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.model import SegmentationModel
@@ -48,6 +56,8 @@ class Trainer:
         Intensities anywhere in the volume, (channels, slices, y, x), to see how noisy it is.
     restored : bool
         Whether the model has learnt already.
+    examples : Examples, optional
+        Labelled voxels of other volumes, which fits learn beside the strokes.
     seed : int
         Decides how intensities are disturbed.
 
@@ -69,11 +79,13 @@ class Trainer:
         *,
         restored: bool,
         seed: int,
+        examples: Examples | None = None,
     ) -> None:
         self.steps = 0
         self.lost = 0
         self._settings = settings
         self._restored = restored
+        self._examples = examples
         self._informed: SegmentationModel | None = None
         self._cross_fits: CrossFits | None = None
         self._generator = torch.Generator().manual_seed(seed)
@@ -112,6 +124,13 @@ class Trainer:
             if mine.shape == theirs.shape and theirs in memory:
                 self._optimiser.state[mine] = memory[theirs]
 
+    @property
+    def examples(self) -> tuple[Tensor, Labels] | None:
+        """Features and classes of the examples that there are classes for, if any."""
+        if self._examples is None or not len(known := self._examples.of(self.classes)):
+            return None
+        return torch.from_numpy(known.features).to(self.average.device), known.classes
+
     def forget_fits(self) -> None:
         """Forget the fits that do not know some strokes: the strokes are others now."""
         self._cross_fits = None
@@ -135,10 +154,16 @@ class Trainer:
                 self._model.load_state_dict(average.state_dict())
             return
         raw, classes = probe(average, slabs, sites, picked(average.raw_inputs))
-        fit = partial(fit_pixels, trees=self._settings.trees)
-        fit(average, raw, classes)
+        fit, also = partial(fit_pixels, trees=self._settings.trees), self.examples
+        fit(average, *with_also(raw, classes, also))
         self._cross_fits = CrossFits(
-            average, raw, classes, regions_of(sites), places_of(sites), trees=self._settings.trees
+            average,
+            raw,
+            classes,
+            regions_of(sites),
+            places_of(sites),
+            also=also,
+            trees=self._settings.trees,
         )
         self._take_pixels(self._model, average)
         self._take_pixels(self._start, average)
@@ -147,7 +172,8 @@ class Trainer:
             more, of_more = probe(average, slabs, held, picked(average.raw_inputs))
             self._cross_fits.ask_too(more, of_more, regions_of(held), places_of(held))
             self._informed = copy.deepcopy(average)
-            fit(self._informed, torch.cat([raw, more]), np.concatenate([classes, of_more]))
+            known = torch.cat([raw, more]), np.concatenate([classes, of_more])
+            fit(self._informed, *with_also(*known, also))
 
     def for_show(self, model: SegmentationModel) -> SegmentationModel:
         """Return a candidate as it is shown: what tells pixels has learnt from every stroke.

@@ -148,6 +148,11 @@ class SegmentationModel(nn.Module):
         """Where the weights are."""
         return self.head_weight.device
 
+    def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Normalise by the intensities of another volume from now on, one value a channel."""
+        self.intensity_mean.copy_(torch.tensor(mean))
+        self.intensity_std.copy_(torch.tensor(std))
+
     def normalise(self, x: Tensor) -> Tensor:
         """Return intensities with mean 0 and standard deviation 1 for each channel.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from brushfire import __version__
 from brushfire.annotations.files import storage_error, sync_folder, write_atomically
 from brushfire.errors import BrushfireError, ProjectError
+from brushfire.learning.examples import Examples
 from brushfire.networks.snapshot import ModelSnapshot
 from brushfire.project.format import FORMAT, dump, from_json, migrate, now, to_json
 
@@ -22,9 +23,11 @@ SUFFIX = ".brushfire"
 
 _FILE = "project.json"
 _MODELS = "models"
+_EXAMPLES = "examples.safetensors"
 _LOG = "log.jsonl"
 _OURS = {
     "annotations.zarr",
+    _EXAMPLES,
     "journal",
     "lock",
     _LOG,
@@ -147,6 +150,35 @@ class Project:
         """Return the revisions of all models that are kept, in rising order."""
         names = (path.stem for path in (self.folder / _MODELS).glob("*.safetensors"))
         return tuple(sorted(int(name) for name in names if name.isdecimal()))
+
+    def save_examples(self, examples: Examples) -> None:
+        """Keep labelled voxels of other volumes, which are learned beside the strokes.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
+        """
+        _write(self.folder / _EXAMPLES, examples.to_bytes(), "what it started from")
+
+    def load_examples(self) -> Examples | None:
+        """Return the labelled voxels that the project started from; None where there are none.
+
+        Raises
+        ------
+        ModelError
+            If their file is damaged, or of a newer version.
+        StorageError
+            If the disk refuses.
+        """
+        path = self.folder / _EXAMPLES
+        if not path.is_file():
+            return None
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _refusal(error, path, "what it started from") from error
+        return Examples.from_bytes(data)
 
     def log(self, event: str, **values: object) -> None:
         """Add a line to `log.jsonl`: the time, ``event`` and ``values`` (as text if need be).

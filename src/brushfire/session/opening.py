@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brushfire.annotations import LabelClass, LabelStore
+    from brushfire.learning.examples import Examples
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project
@@ -49,6 +50,8 @@ class Opening:
         Classes and settings.
     model : ModelSnapshot or None
         The model that was shown last.
+    examples : Examples or None
+        What the project started from.
     warnings : tuple of str
         What could not be read back.
     """
@@ -58,6 +61,7 @@ class Opening:
     labels: LabelStore
     state: ProjectState
     model: ModelSnapshot | None = None
+    examples: Examples | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -113,11 +117,12 @@ def resolve_opening(volume: Volume, folder: Path | None, *, budget_bytes: int) -
         volume = volume.with_voxel_size(noted.voxel_size)
     volume = find_pyramid(volume, folder / "pyramid") or volume
     model, warning = _last_model(project, models)
+    examples, doubt = _examples(project)
     labels = open_annotations(folder, volume.shape)  # last: from here on the folder is locked
     classes = _with_classes_of(project.state.classes, labels)
-    warnings = tuple(text for text in (labels.recovery, warning) if text)
+    warnings = tuple(text for text in (labels.recovery, warning, doubt) if text)
     state = replace(project.state, classes=classes)
-    return Opening(volume, project, labels, state, model, warnings)
+    return Opening(volume, project, labels, state, model, examples, warnings)
 
 
 def reference(volume: Volume, *, confirmed: bool = False) -> VolumeReference:
@@ -169,6 +174,14 @@ def _last_model(
         return project.load_model(max(revisions)), None
     except BrushfireError as error:
         return None, f"The last model cannot be shown: start learning to get a new one. {error}"
+
+
+def _examples(project: Project) -> tuple[Examples | None, str | None]:
+    """Return what a project started from, or why that cannot be learned from."""
+    try:
+        return project.load_examples(), None
+    except BrushfireError as error:
+        return None, f"Learning goes on without what the project started from. {error}"
 
 
 def _fresh_state(volume: Volume, budget_bytes: int) -> ProjectState:

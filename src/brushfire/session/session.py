@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from brushfire.annotations import LabelClass, LabelStore
     from brushfire.geometry import Scale
+    from brushfire.learning.examples import Examples
     from brushfire.learning.places import Place
     from brushfire.project import Project
     from brushfire.session.opening import Opening
@@ -114,6 +115,7 @@ class Session:
         self._budget = default_budget() if memory_budget_bytes is None else memory_budget_bytes
         shares(self._budget)
         self._settings: Settings | None = None
+        self._examples: Examples | None = None
         self._table = ClassTable()
         self._line: EngineLine | None = None
         self._view: Box | None = None
@@ -570,7 +572,7 @@ class Session:
             learning=replace(settings.learning, cache_bytes=parts.learning),
             memory_budget_bytes=budget,
         )
-        model = opening.model
+        model, self._examples = opening.model, opening.examples
         self._table = ClassTable(opening.state.classes, model.classes if model else ())
         self._record = LearningRecord(self._device, model)
         self._told_revision = 0
@@ -642,6 +644,7 @@ class Session:
             seed=self._seed,
             scout=self._suggest,
             revision=max([*(project.models() if project else ()), self._record.newest]),
+            examples=self._examples,
         )
 
     def _need_engine(self) -> EngineLine:
