@@ -16,12 +16,10 @@ import brushfire  # noqa: F401  before torch: sets what torch reads when it is l
 
 import torch  # isort: skip
 
-from arena import NAMES, Case, User, load_case, scores
-from brushfire.annotations import open_annotations
+from arena import NAMES, Case, load_case, scores
 from brushfire.geometry import Box
-from brushfire.learning import Learner, LearningSettings
 from brushfire.learning.places import PlaceSearch
-from brushfire.networks import SegmentationModel, suggest_settings
+from quick_player import QuickPlayer
 from reporting import data_folder, note, parser, report
 
 if TYPE_CHECKING:
@@ -31,60 +29,34 @@ if TYPE_CHECKING:
 EVERY = 2  # strokes between scores
 
 
-class Player:
-    """A user who paints where told, and a learner that fits what was painted."""
+class Player(QuickPlayer):
+    """Paints where told."""
 
     def __init__(self, case: Case, seed: int) -> None:
-        self._case, self._seed = case, seed
+        super().__init__(case, seed)
         self._rng = np.random.default_rng(seed)
-        volume = case.volume
-        volume.statistics()
-        spacing = volume.voxel_size[0] / volume.voxel_size[1]
-        network = suggest_settings(volume.shape, spacing)
-        self._learner = Learner(volume, network, LearningSettings(), device="cpu", seed=seed)
-        self._store = open_annotations(None, volume.shape)
-        self._models: list[SegmentationModel] = []
-        self._found: dict[int, np.ndarray] = {}
-        self.user = User(case, seed)
         self.side = 32
-
-    def learn(self) -> None:
-        """Fit all strokes, and keep the last three models."""
-        self._store[...] = self.user.labels
-        self._learner.set_annotations(self._store.snapshot())
-        self._learner.fit()
-        snapshot = self._learner.propose().snapshot
-        if snapshot is not None:
-            self._models = [SegmentationModel.from_snapshot(snapshot), *self._models[:2]]
-            self._found.clear()
-
-    def predict(self, z: int) -> np.ndarray:
-        if z not in self._found:
-            model = self._models[0]
-            likely = model.probabilities(self._case.slab(z, model.context))[:, 0]
-            self._found[z] = np.asarray(model.classes)[likely.argmax(0)]
-        return self._found[z]
 
     def suggested(self) -> Box:
         """Return the best place that is on no slice that counts; a random one where none is."""
-        models = [one for one in self._models if one.classes == self._models[0].classes]
+        models = [one for one in self.models if one.classes == self.models[0].classes]
         search = PlaceSearch(
-            self._case.volume, models, self._store.snapshot(), seed=self.user.strokes
+            self.case.volume, models, self.store.snapshot(), seed=self.user.strokes
         )
         while not search.step():
             pass
-        places = [place for place in search.places() if place.z not in self._case.scored]
+        places = [place for place in search.places() if place.z not in self.case.scored]
         if not places:
             return self.random()
         self.side = places[0].side
-        return places[0].box.clip(self._case.volume.shape)
+        return places[0].box.clip(self.case.volume.shape)
 
     def random(self) -> Box:
-        depth, *plane = self._case.volume.shape
-        free = sorted(set(range(depth)) - set(self._case.scored))
+        depth, *plane = self.case.volume.shape
+        free = sorted(set(range(depth)) - set(self.case.scored))
         z = int(self._rng.choice(free))
         y, x = (int(self._rng.integers(max(1, size - self.side))) for size in plane)
-        return Box((z, y, x), (z + 1, y + self.side, x + self.side)).clip(self._case.volume.shape)
+        return Box((z, y, x), (z + 1, y + self.side, x + self.side)).clip(self.case.volume.shape)
 
 
 def play(case: Case, seed: int, how: str, strokes: int) -> list[float]:

@@ -913,13 +913,12 @@ def test_a_volume_starts_from_what_another_project_learned(
     volume, project = another(foam, tmp_path)
     assert main(["start", str(volume), "--axes", "zyx", "--from", str(trained)]) == 0
     shown = capsys.readouterr().out
-    assert "kind 1 (1), kind 2 (2)" in shown
+    assert "kind 1, kind 2" in shown
     made = open_project(project)
     assert made.state.classes == theirs.state.classes
     assert made.state.shown_model == 1
     examples = made.load_examples()
     assert examples is not None
-    assert str(len(examples)) in shown
     assert set(examples.counts) == {1, 2}
     # Intensities differ by scale and offset only: without a stroke the masks are the same.
     for place, out in ((trained, "mine.tif"), (project, "theirs.tif")):
@@ -934,7 +933,10 @@ def test_a_volume_starts_from_what_another_project_learned(
     # And a stroke of one class is enough to go on learning both.
     session = Session(project, device="cpu")
     session.open_project(project)
+    assert session.classes_from_start == {1, 2}
     session.paint(Box((3, 10, 10), (4, 14, 30)), np.ones((1, 4, 20), np.uint8))
+    session.close_volume()
+    assert session.classes_from_start == frozenset()
     session.close()
     assert main(["train", str(project), "--seconds", "3", "--device", "cpu"]) == 0
     after = open_project(project)
@@ -969,10 +971,10 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
 ) -> None:
     kept = (open_project(trained).state, open_project(trained).models())
     assert main(["start", str(trained), "--from", str(trained)]) == 2
-    assert "two different" in sentence(capsys)
+    assert "another project" in sentence(capsys)
     bare = painted_project(foam, tmp_path / "bare.brushfire")
     assert main(["start", str(trained), "--from", str(bare)]) == 2
-    assert "brushfire train" in sentence(capsys)
+    assert "Learn there first" in sentence(capsys)
     volume, _ = another(foam, tmp_path)
     np.save(tmp_path / "two.npy", np.stack([np.load(volume)] * 2))
     start = ["start", str(tmp_path / "two.npy"), "--axes", "czyx", "--from", str(trained)]

@@ -12,16 +12,13 @@ from brushfire.cli.headless import project_of
 from brushfire.errors import ModelError
 from brushfire.learning.settings import check_patch
 from brushfire.project import open_project
+from brushfire.session.starting import halo_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from brushfire.networks import ModelSnapshot, SegmentationModel
     from brushfire.project import Project, ProjectState, VolumeReference
-    from brushfire.volumes import Volume
-
-_PLACES = 3  # in the volume, where its halo is measured
-_SIDE = 320  # of the squares there, pixels
 
 
 def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) -> int:
@@ -62,34 +59,15 @@ def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) 
         project = open_project(folder)
         check_patch(snapshot.settings, project.state.settings.learning)
         revision = max(project.models(), default=0) + 1
-        kept = fitted(snapshot, project.state.volume).snapshot(revision, about)
+        kept = _fitted(snapshot, project.state.volume).snapshot(revision, about)
         project.save_model(kept)
-        project.save(state_with(project, kept))
+        project.save(_state_with(project, kept))
     project.log("model added", revision=kept.revision, file=str(file))
     return kept.revision
 
 
-def fitted(
-    snapshot: ModelSnapshot, reference: VolumeReference, *, normalise: bool = False
-) -> SegmentationModel:
-    """Return the model with the halo that it needs on a volume.
-
-    Parameters
-    ----------
-    snapshot : ModelSnapshot
-        The model.
-    reference : VolumeReference
-        What a project notes of its volume.
-    normalise : bool
-        Whether intensities are normalised by those of this volume instead of as the model did.
-
-    Raises
-    ------
-    ModelError
-        If the volume has another number of channels, or the weights are damaged.
-    VolumeError
-        If the volume cannot be opened.
-    """
+def _fitted(snapshot: ModelSnapshot, reference: VolumeReference) -> SegmentationModel:
+    """Return the model with the halo that it needs on a volume."""
     from brushfire.networks import SegmentationModel
     from brushfire.volumes import open_volume
 
@@ -103,29 +81,11 @@ def fitted(
                 got=f"one with {model.channels}",
                 do="Choose a model of such volumes; 'brushfire convert' takes --slices.",
             )
-        if normalise:
-            statistics = volume.statistics()
-            model.normalise_by(statistics.mean, statistics.std)
-        model.halo = _halo(model, volume)
+        model.halo = halo_in(model, volume)
     return model
 
 
-def _halo(model: SegmentationModel, volume: Volume) -> int:
-    """Return the halo that is enough in the middle of slices all over a volume."""
-    from brushfire.learning.sampler import square_around
-    from brushfire.networks import measure_halo
-
-    depth, *plane = volume.shape
-    blocks = []
-    for place in range(_PLACES):
-        z = (2 * place + 1) * depth // (2 * _PLACES)
-        box = square_around(z, [size // 2 for size in plane], _SIDE, volume.shape)
-        blocks.append(volume.read_padded(box.grow((model.context, 0, 0))))
-    return measure_halo(model, blocks)
-
-
-def state_with(project: Project, model: ModelSnapshot) -> ProjectState:
-    """Return the state of a project that shows a model, with classes for values that it lacks."""
+def _state_with(project: Project, model: ModelSnapshot) -> ProjectState:
     state = project.state
     classes = state.classes
     for value in sorted(set(model.classes) - {one.value for one in classes}):

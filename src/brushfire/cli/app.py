@@ -318,19 +318,10 @@ def start(
     time: Time = None,
 ) -> None:
     """Start a project from what another has learned: its model, and what its strokes taught."""
-    from brushfire.cli.starting import start_project
+    from brushfire.cli.headless import begin
 
-    made = start_project(project, source, axes=axes, time=time)
-    classes = ", ".join(f"{name} ({value})" for name, value in made.classes.items())
-    rows = [
-        ("Project", str(made.folder)),
-        ("Model", str(made.revision)),
-        ("Classes", classes),
-        ("Labelled voxels from there", str(made.voxels)),
-    ]
+    rows = begin(project, source, axes=axes, time=time)
     output().print(table(("", ""), rows))
-    if made.remark:
-        say(output(), made.remark)
 
 
 @app.command()

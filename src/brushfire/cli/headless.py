@@ -109,6 +109,53 @@ def project_of(place: Path, axes: str | None, time: int | None) -> Path:
     return folder
 
 
+def begin(
+    place: Path, source: Path, *, axes: str | None, time: int | None
+) -> list[tuple[str, str]]:
+    """Start a project from what another has learned; return what to tell of it.
+
+    Parameters
+    ----------
+    place : Path
+        A project folder, or a volume, which gets a project if it has none.
+    source : Path
+        The project that has learned, or its volume.
+    axes, time : optional
+        How to read the volume.
+
+    Raises
+    ------
+    JobFailedError
+        With the sentence that says why nothing can be taken over.
+    """
+    from brushfire.session import Session
+
+    theirs = project_of(source, None, None)
+    session = Session(suggest=False)
+    told = session.events.notified.connect(_on_notice)
+    try:
+        if place.suffix == SUFFIX or (place / "project.json").is_file():
+            session.open_project(place)
+        else:
+            session.open_volume(place, axes=axes, time=time)
+        assert session.project is not None
+        if session.project.state.shown_model is not None:
+            need_model(session)
+        newest = session.learning.shown_model
+        follow(session, session.start_from(theirs))
+        if not session.wait_for(lambda: session.learning.shown_model != newest, _RESTORE_SECONDS):
+            raise JobFailedError(session.learning.message or "The model could not be loaded.")
+        names = [one.name for one in session.classes if one.value in session.classes_from_start]
+        return [
+            ("Project", str(session.project.folder)),
+            ("Model", f"{session.learning.shown_model}, from {theirs}"),
+            ("Learns without strokes", ", ".join(names)),
+        ]
+    finally:
+        session.close()
+        session.events.notified.disconnect(told)
+
+
 def follow(session: Session, job: int) -> JobState:
     """Wait for a job behind a progress bar; Ctrl-C cancels it.
 

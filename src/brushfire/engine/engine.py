@@ -225,6 +225,9 @@ class Engine:
                 self._undo()
             case m.Restore(snapshot=model):
                 self._restore(model)
+            case m.SetExamples(examples):
+                self._examples = examples
+                self._coach.replace(self._make_learner, self._settings[0])
             case m.Configure(network, learning):
                 self._settings = (network, learning)
                 self._coach.replace(self._make_learner, network)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.geometry import Box, Triple
     from brushfire.learning.doubts import Doubt
+    from brushfire.learning.examples import Examples
     from brushfire.learning.places import Place
     from brushfire.learning.reports import Evaluation, Verdict
     from brushfire.learning.settings import LearningSettings
@@ -93,6 +94,13 @@ class Configure(Command):
 
     network: NetworkSettings
     learning: LearningSettings
+
+
+@dataclass(frozen=True, slots=True)
+class SetExamples(Command):
+    """Learn labelled voxels of other volumes beside the strokes, or none any more."""
+
+    examples: Examples | None
 
 
 @dataclass(frozen=True, slots=True)

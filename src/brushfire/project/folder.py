@@ -151,15 +151,22 @@ class Project:
         names = (path.stem for path in (self.folder / _MODELS).glob("*.safetensors"))
         return tuple(sorted(int(name) for name in names if name.isdecimal()))
 
-    def save_examples(self, examples: Examples) -> None:
-        """Keep labelled voxels of other volumes, which are learned beside the strokes.
+    def save_examples(self, examples: Examples | None) -> None:
+        """Keep labelled voxels of other volumes, which are learned beside the strokes, or none.
 
         Raises
         ------
         StorageError
             If the disk refuses.
         """
-        _write(self.folder / _EXAMPLES, examples.to_bytes(), "what it started from")
+        path = self.folder / _EXAMPLES
+        if examples is not None:
+            _write(path, examples.to_bytes(), "what it started from")
+            return
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _refusal(error, path, "what it started from") from error
 
     def load_examples(self) -> Examples | None:
         """Return the labelled voxels that the project started from; None where there are none.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from brushfire.jobs import JobReport, Jobs
+from brushfire.session.starting import Lesson
 from brushfire.session.states import JobState
 from brushfire.volumes import Volume
 
@@ -23,6 +24,7 @@ Ending = Literal["finished", "cancelled", "failed"]
 CANCELLED = {
     "export": "Cancelled. What was predicted is kept, for another export with the same model.",
     "pyramid": "Cancelled. Nothing was kept.",
+    "start": "Cancelled. Nothing was taken over.",
 }
 
 PREDICTION_ENDED = (
@@ -69,10 +71,19 @@ class JobBoard:
 
     def start_pyramid(self, path: str, work: Work) -> int:
         """Build a pyramid in a thread; return the job's id, that of one under way if there is."""
+        return self._start_once(
+            JobState(self.next_id, "pyramid", "Building the pyramid", path=path), work
+        )
+
+    def start_lesson(self, path: Path, work: Work) -> int:
+        """Read what another project learned; return the job's id, that of one under way if any."""
+        title = f"Reading what {path.stem} learned"
+        return self._start_once(JobState(self.next_id, "start", title, path=str(path)), work)
+
+    def _start_once(self, job: JobState, work: Work) -> int:
         for state in self.states:
-            if state.kind == "pyramid" and state.state == "running":
+            if state.kind == job.kind and state.state == "running":
                 return state.id
-        job = JobState(self.next_id, "pyramid", "Building the pyramid", path=path)
         self._set(job)
         self._threads.start(job.id, work)
         return job.id
@@ -181,4 +192,6 @@ class JobBoard:
 def _describe(result: Any) -> str:
     if isinstance(result, Volume):
         return f"The volume has {len(result.levels)} levels now."
+    if isinstance(result, Lesson):
+        return f"Started from {result.name}."
     return f"Done and checked: {result.path}"

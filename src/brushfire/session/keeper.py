@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from brushfire.jobs import Clerk
 
 if TYPE_CHECKING:
+    from brushfire.learning.examples import Examples
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project, ProjectState
 
@@ -54,6 +55,12 @@ class Keeper:
         project = self.project
         if project is not None:
             self._clerk.do(lambda: self._save(project, state, shown))
+
+    def save_examples(self, examples: Examples | None) -> None:
+        """Write what the project starts from, or remove it; returns at once."""
+        project = self.project
+        if project is not None:
+            self._clerk.do(lambda: project.save_examples(examples))
 
     def note(self, event: str, **values: object) -> None:
         """Add a line to the project's log; returns at once."""

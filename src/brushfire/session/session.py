@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brushfire.annotations import next_class
 from brushfire.engine import Engine
 from brushfire.engine import messages as m
 from brushfire.engine.device import choose_device
-from brushfire.errors import AnnotationError, BrushfireError, ProjectError, VolumeError
+from brushfire.errors import AnnotationError, BrushfireError, Cancelled, ProjectError, VolumeError
 from brushfire.geometry import Box
 from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.learning.warming import begin_to_warm_up
@@ -38,6 +39,7 @@ from brushfire.session.opening import (
     suggest_network,
 )
 from brushfire.session.places import PICTURE, Suggestions, read_picture
+from brushfire.session.starting import Lesson, match_classes, read_lesson, renumbered
 from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
 from brushfire.session.status import status_sentence
 from brushfire.volumes import Volume, build_pyramid, open_volume
@@ -140,6 +142,13 @@ class Session:
     def classes(self) -> tuple[LabelClass, ...]:
         """The classes, by value."""
         return self._table.classes
+
+    @property
+    def classes_from_start(self) -> frozenset[int]:
+        """Class values that are learned from what the project started with, painted or not."""
+        if self._examples is None or not self.settings.learning.examples:
+            return frozenset()
+        return frozenset(self._examples.counts)
 
     @property
     def active_class(self) -> int:
@@ -290,6 +299,7 @@ class Session:
         self._line = self._view = None
         self._keeper = Keeper(None)
         self._settings, self._table, self.confirmed = None, ClassTable(), False
+        self._examples = None
         self._record = LearningRecord(self._device)
         self._tell_everything()
 
@@ -356,6 +366,8 @@ class Session:
         active = self.active_class
         self._table.remove(value)
         self._need_labels().replace(value, 0)
+        if self._examples is not None and value in self._examples.counts:
+            self._learn_beside(self._examples.of({one.value for one in self.classes}))
         self._classes_changed()
         if self.active_class != active:
             self.events.active_class_changed.emit(self.active_class)
@@ -417,8 +429,44 @@ class Session:
         """End learning; the shown model stays."""
         self._send(m.Stop())
 
+    def start_from(self, folder: str | Path) -> int:
+        """Take over what another project has learned; return the job's id.
+
+        Its model is shown at once, and its labelled voxels are learned beside the strokes. Classes
+        are matched by name, and those that lack are added; where nobody has painted or named a
+        class yet, the other project's take their place.
+
+        Parameters
+        ----------
+        folder : path
+            The other project, which nobody else has open.
+
+        Raises
+        ------
+        ProjectError
+            It is the project that is open.
+        """
+        volume, folder, confirmed = self._need_volume(), Path(folder), self.confirmed
+        learning = self.settings.learning
+        if self.project is not None and _same(folder, self.project.folder):
+            raise ProjectError(
+                "A project starts from another one.", got=folder, do="Choose another project."
+            )
+
+        def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Lesson:
+            lesson = read_lesson(folder, volume, confirmed=confirmed)
+            check_patch(lesson.model.settings, learning)
+            if cancelled():
+                raise Cancelled
+            return lesson
+
+        job = self._board.start_lesson(folder, work)
+        self._tell_news()
+        return job
+
     def reset(self) -> None:
-        """Forget what was learned; the strokes stay."""
+        """Forget what was learned, here and where it started from; the strokes stay."""
+        self._learn_beside(None)
         self._send(m.Reset())
 
     def undo_model(self) -> None:
@@ -524,6 +572,8 @@ class Session:
         if tiles:
             self._later(self.events.tiles_changed, tuple(tiles))
         for result in self._board.fetch():
+            if isinstance(result, Lesson) and self.volume is not None:
+                self._begin_with(result)
             if isinstance(result, Volume) and self.volume is not None:
                 # The voxel size may have been corrected while the levels were built.
                 known = self.volume.voxel_size_known
@@ -741,6 +791,37 @@ class Session:
                 self._record.take(event)
                 if isinstance(event, m.DeviceChosen) and event.why:
                     self._later(self.events.notified, Notice("warning", event.why))
+
+    def _begin_with(self, lesson: Lesson) -> None:
+        """Take over what another project has learned."""
+        first = next_class(())
+        classes, values = match_classes(
+            self.classes,
+            lesson.classes,
+            fresh=self.classes == (first, next_class((first,)))
+            and not self._need_labels().counts(),
+        )
+        self._table = ClassTable(classes)
+        project = self.project
+        newest = max([*(project.models() if project else ()), self._record.newest])
+        model = renumbered(lesson, values, newest + 1)
+        self._settings = replace(self.settings, network=model.settings)
+        self._learn_beside(lesson.examples.renumbered(values))
+        self._send(m.Configure(self.settings.network, self.settings.learning))
+        self._send(m.Restore(model))
+        self._keeper.note("started", source=lesson.name, voxels=len(lesson.examples))
+        self._later(self.events.volume_changed)  # its network is another one
+        self._later(self.events.classes_changed)
+        self._later(self.events.active_class_changed, self.active_class)
+        if lesson.remark:
+            self._later(self.events.notified, Notice("warning", lesson.remark))
+
+    def _learn_beside(self, examples: Examples | None) -> None:
+        """Learn labelled voxels of other volumes beside the strokes from now on, or none."""
+        if self._examples is not None or examples is not None:
+            self._examples = examples
+            self._send(m.SetExamples(examples))
+            self._keeper.save_examples(examples)
 
     def _show(self, revision: int) -> None:
         if self.predictions is not None:

@@ -102,7 +102,7 @@ class JobState:
     ----------
     id : int
         To cancel it by.
-    kind : {"pyramid", "export"}
+    kind : {"pyramid", "export", "start"}
         What it does.
     title : str
         What it does, for people.
@@ -117,7 +117,7 @@ class JobState:
     """
 
     id: int
-    kind: Literal["pyramid", "export"]
+    kind: Literal["pyramid", "export", "start"]
     title: str
     done: int = 0
     total: int = 0

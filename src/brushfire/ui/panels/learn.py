@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QFileDialog,
     QLineEdit,
     QSpinBox,
     QVBoxLayout,
@@ -22,7 +23,7 @@ from brushfire.ui.widgets import ElidedLabel, Fold, button, column, field_name, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from brushfire.session import LearningState
+    from brushfire.session import JobState, LearningState
     from brushfire.ui.connections import Connections
     from brushfire.ui.controller import Controller
     from brushfire.ui.style import Palette
@@ -47,6 +48,11 @@ class LearnPanel(QWidget):
             "Start learning", controller.start_or_pause,
             tip="Learn from the strokes while you go on painting (G)",
         )  # fmt: skip
+        self.begin = button(
+            "Start from a project…", self._ask_project,
+            tip="Take over what was learned elsewhere: its model is shown at once, and what its "
+            "strokes taught is learned beside yours",
+        )  # fmt: skip
         self.stop = button("Stop", self._call("stop"), tip="Stop and keep the model that is shown")
         self.reset = button(
             "Reset", self._ask_reset, tip="Forget what was learned; the strokes stay"
@@ -60,6 +66,7 @@ class LearnPanel(QWidget):
         layout = column(self, margins=(10, 2, 10, 10))
         layout.addWidget(self.message)
         layout.addWidget(self.start_button)
+        layout.addWidget(self.begin)
         layout.addLayout(row(self.stop, self.reset, QVBoxLayout(), stretch=2))
         for part in (self.question, self.quality, self.curves, self.figures, self.network):
             layout.addWidget(part)
@@ -68,6 +75,7 @@ class LearnPanel(QWidget):
         connections.connect(events.volume_changed, self.update_settings)
         connections.connect(events.annotations_changed, self._refresh)
         connections.connect(events.classes_changed, self._refresh)
+        connections.connect(events.job_changed, self._on_job)
         self.update_settings()
 
     # ------------------------------------------------------------------ building
@@ -138,6 +146,8 @@ class LearnPanel(QWidget):
         self.start_button.setEnabled(ready)
         again = "Resume learning" if state.phase == "paused" else "Start learning"
         self.start_button.setText("Pause" if running else again)
+        # What was learned here would be lost: it is forgotten on purpose first.
+        self.begin.setVisible(ready and not has_model and state.step == 0)
         self.stop.setEnabled(running or state.phase == "paused")
         self.reset.setEnabled(ready and (has_model or state.step > 0))
         self.quality.show_state(state, session.classes)
@@ -177,6 +187,17 @@ class LearnPanel(QWidget):
             controller.attempt(getattr(controller.session, name))
 
         return act
+
+    def _ask_project(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "A project that has learned")
+        if folder:
+            self._controller.attempt(lambda: self._controller.session.start_from(folder))
+
+    def _on_job(self, job: JobState) -> None:
+        if job.kind == "start":
+            reading = job.state == "running"
+            self.begin.setEnabled(not reading)
+            self.begin.setText(f"{job.title}…" if reading else "Start from a project…")
 
     def _ask_reset(self) -> None:
         self.question.show()

@@ -191,6 +191,7 @@ class PaintPanel(QWidget):
             entry.name
             for entry in session.classes
             if not (counts.get(entry.value) and counts[entry.value].voxels)
+            and entry.value not in session.classes_from_start
         ]
         if missing:
             self.hint.setText(
