@@ -10,9 +10,8 @@ import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
-from brushfire.learning.fitting import chosen_rows, fit_pixels, with_also
+from brushfire.learning.fitting import chosen_rows, fit_pixels, rows_of, with_also
 from brushfire.learning.runs import parts_of_regions
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class CrossFits:
         self._also = also
         self._model, self._whole = copy.deepcopy(model), model.pixels
         rows = chosen_rows(classes)
-        self.taught = raw[torch.from_numpy(rows).to(raw.device)], classes[rows]
+        self.taught = rows_of(raw, rows), classes[rows]
         self._regions, self._places, self._trees = regions[rows], places[rows], trees
         self._parts = parts_of_regions(classes[rows], self._regions, _PARTS)
         self._numbers, first = np.unique(self._regions, return_index=True)
@@ -95,7 +94,7 @@ class CrossFits:
             As in the constructor.
         """
         rows = chosen_rows(classes)
-        chosen = raw[torch.from_numpy(rows).to(raw.device)]
+        chosen = rows_of(raw, rows)
         chances = self._chances(self._whole, chosen)
         self._others = Told(chances, classes[rows], regions[rows], places[rows])
 
@@ -120,7 +119,7 @@ class CrossFits:
         found = [] if self._others is None else [self._others]
         for part in np.unique(self._parts[self._parts >= 0]):
             mine = self._parts == part
-            chosen = raw[torch.from_numpy(mine).to(raw.device)]
+            chosen = rows_of(raw, mine)
             chances = self._chances(self.without(int(part)), chosen)
             found.append(Told(chances, classes[mine], self._regions[mine], self._places[mine]))
         if not found:
@@ -145,7 +144,7 @@ class CrossFits:
         if part not in self._heads:
             raw, classes = self.taught
             others = self._parts != part
-            chosen = raw[torch.from_numpy(others).to(raw.device)]
+            chosen = rows_of(raw, others)
             told = with_also(chosen, classes[others], self._also)
             fit_pixels(self._model, *told, trees=self._trees)
             assert self._model.pixels is not None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.evaluation import answers_of
-from brushfire.learning.fitting import COUNT_POWER, PENALTY, index_table
+from brushfire.learning.fitting import COUNT_POWER, PENALTY, index_table, rows_of
 from brushfire.learning.runs import parts_of_regions
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def cross_validate(
         None where no class has two regions.
     """
     rows = _thinned(classes, regions)
-    x = lift(values[torch.from_numpy(rows).to(values.device)]).cpu()
+    x = lift(rows_of(values, rows)).cpu()
     classes, regions = classes[rows], regions[rows]
     target = index_table(known)[torch.from_numpy(classes.astype(np.int64))]
     folds = parts_of_regions(classes, regions, _FOLDS)
@@ -93,7 +93,7 @@ def _lifted(
     values, classes = also
     rows = _thinned(classes, np.zeros(len(classes), np.int64))
     target = index_table(known)[torch.from_numpy(classes[rows].astype(np.int64))]
-    return lift(values[torch.from_numpy(rows).to(values.device)]).cpu(), target
+    return lift(rows_of(values, rows)).cpu(), target
 
 
 def _thinned(classes: Labels, regions: Integers) -> Integers:

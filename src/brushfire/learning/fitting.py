@@ -107,6 +107,11 @@ def chosen_rows(classes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.concatenate(kept)
 
 
+def rows_of(values: Tensor, rows: np.ndarray[Any, Any]) -> Tensor:
+    """Return some rows of values, by number or by a mask."""
+    return values[torch.from_numpy(rows).to(values.device)]
+
+
 def with_also(
     values: Tensor,
     classes: np.ndarray[Any, Any],
@@ -121,5 +126,4 @@ def with_also(
 def _chosen(values: Tensor, classes: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
     """Return the voxels that a fit takes, and their classes."""
     rows = chosen_rows(classes)
-    chosen = torch.from_numpy(rows).to(values.device)
-    return values[chosen], torch.from_numpy(classes[rows].astype(np.int64))
+    return rows_of(values, rows), torch.from_numpy(classes[rows].astype(np.int64))

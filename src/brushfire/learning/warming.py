@@ -25,7 +25,8 @@ def warm_up() -> None:
         values = torch.tensor([[0.0], [1.0]])
         start = torch.zeros(2, 1), torch.zeros(2)
         fit_linear(values, torch.tensor([0, 1]), torch.ones(2), start, penalty=1.0)
-        torch.autograd.backward(torch.zeros(1, requires_grad=True).sum())
+        with torch.enable_grad():  # a script may have switched gradients off
+            torch.autograd.backward(torch.zeros(1, requires_grad=True).sum())
         trees = Trees(2)
         grow_trees(trees, values, torch.tensor([0, 1]))
         trees(values.t())
