@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from qtpy.QtWidgets import QFileDialog
 
+from brushfire.errors import ProjectError, SettingsError
 from brushfire.geometry import Box
 from brushfire.session import Session
 
@@ -14,8 +17,6 @@ from .conftest import SHAPE, foam, truth
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from .conftest import Window
 
@@ -100,3 +101,67 @@ def test_a_removed_class_is_learned_no_more(window: Window, tmp_path: Path) -> N
     window.wait(lambda: window.session.learning.shown_model is not None)
     window.session.remove_class(2)
     assert window.session.classes_from_start == {1}
+
+
+def test_classes_that_the_other_project_gave_up_are_left_behind(
+    window: Window, tmp_path: Path
+) -> None:
+    project = teacher(tmp_path)
+    learned = Session(project, device="cpu", suggest=False)
+    learned.open_project(project)
+    learned.add_class("never learned")
+    learned.close()
+    window.open()
+    window.session.start_from(project)
+    window.wait(lambda: window.session.learning.shown_model is not None)
+    assert window.session.classes_from_start == {1, 2}
+    learned = Session(project, device="cpu", suggest=False)
+    learned.open_project(project)
+    learned.remove_class(2)
+    learned.close()
+    window.session.reset()
+    window.wait(lambda: window.session.model_revision is None)
+    job = window.session.start_from(project)
+    window.wait(lambda: window.session.jobs[job - 1].state == "failed")
+    assert "at least two classes" in window.session.jobs[job - 1].message
+
+
+def test_the_brush_keeps_its_class_and_another_input_is_refused(
+    window: Window, tmp_path: Path
+) -> None:
+    project = teacher(tmp_path)
+    window.open()
+    window.session.set_active_class(2)
+    window.session.start_from(project)
+    window.wait(lambda: window.session.learning.shown_model is not None)
+    assert window.session.active_class == 2
+    network = window.session.settings.network
+    with pytest.raises(SettingsError, match="press Reset first"):
+        window.session.configure(network=replace(network, slices=network.slices + 2))
+    assert window.session.settings.network == network
+
+
+def test_a_start_that_is_cancelled_or_whose_volume_is_closed_takes_nothing_over(
+    window: Window, tmp_path: Path
+) -> None:
+    project = teacher(tmp_path)
+    window.open()
+    job = window.session.start_from(project)
+    with pytest.raises(ProjectError, match="one at a time"):
+        window.session.start_from(tmp_path / "another.brushfire")
+    window.session.cancel(job)
+    window.wait(lambda: window.session.jobs[job - 1].state != "running")
+    assert window.session.jobs[job - 1].state == "cancelled"
+    job = window.session.start_from(project)
+    window.session.close_volume()
+    assert window.session.jobs[job - 1].state == "cancelled"
+    assert not (window.folder / "examples.safetensors").exists()
+
+
+def test_a_start_comes_through_when_the_engine_has_ended(window: Window, tmp_path: Path) -> None:
+    project = teacher(tmp_path)
+    window.open()
+    window.session._end_engine()
+    window.session.start_from(project)
+    window.wait(lambda: window.session.learning.shown_model is not None)
+    assert window.session.classes_from_start == {1, 2}

@@ -45,6 +45,7 @@ COMMANDS = (
     "pyramid",
     "sample",
     "train",
+    "start",
     "export",
     "models",
     "convert",
@@ -958,7 +959,8 @@ def test_a_start_matches_classes_by_name_and_adds_those_that_lack(
     session.close()
     assert main(["start", str(project), "--from", str(trained)]) == 0
     state = open_project(project).state
-    assert {c.value: c.name for c in state.classes} == {1: "solid", 2: "Pore", 3: two.name}
+    assert len({c.color for c in state.classes}) == 3
+    assert {c.value: c.name for c in state.classes} == {1: "solid", 2: "Pore", 3: "Class 3"}
     assert open_project(project).load_model(1).classes == (2, 3)
     examples = open_project(project).load_examples()
     assert examples is not None
@@ -974,6 +976,9 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
     assert "another project" in sentence(capsys)
     bare = painted_project(foam, tmp_path / "bare.brushfire")
     assert main(["start", str(trained), "--from", str(bare)]) == 2
+    assert "Reset learning first" in sentence(capsys)
+    empty = painted_project(foam, tmp_path / "empty.brushfire")
+    assert main(["start", str(empty), "--from", str(bare)]) == 2
     assert "Learn there first" in sentence(capsys)
     volume, _ = another(foam, tmp_path)
     np.save(tmp_path / "two.npy", np.stack([np.load(volume)] * 2))
@@ -985,9 +990,37 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
     session = Session(trained, device="cpu")
     session.open_project(trained)
     assert main(["start", str(bare), "--from", str(trained)]) == 2
-    sentence(capsys)
+    assert "Only one Brushfire at a time" in sentence(capsys)
     session.close()
     assert (open_project(trained).state, open_project(trained).models()) == kept
+
+
+def test_a_project_that_has_learned_starts_anew_on_request(
+    foam: FoamPaths, trained: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(trained, tmp_path / "again.brushfire"))
+    assert main(["start", str(other), "--from", str(trained), "--replace"]) == 0
+    project = open_project(other)
+    assert project.load_model(project.state.shown_model).metrics["started_from"] == "foam"
+    assert painted(other).any()
+
+
+def test_what_was_painted_on_another_file_is_no_start(
+    foam: FoamPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume, project = another(foam, tmp_path)
+    painted_project(foam, tmp_path / "target.brushfire")
+    session = Session(project, device="cpu")
+    session.open_volume(volume, axes="zyx")
+    session.paint(Box((3, 10, 10), (4, 14, 30)), np.ones((1, 4, 20), np.uint8))
+    session.paint(Box((3, 40, 10), (4, 44, 30)), np.full((1, 4, 20), 2, np.uint8))
+    session.close()
+    assert main(["train", str(project), "--seconds", "2", "--device", "cpu"]) == 0
+    np.save(volume, -np.load(volume))
+    capsys.readouterr()
+    assert main(["start", f"{tmp_path}/target.brushfire", "--from", str(project)]) == 2
+    assert "has changed since" in sentence(capsys)
+    assert open_project(tmp_path / "target.brushfire").load_examples() is None
 
 
 def test_a_damaged_start_is_told_and_learning_goes_on_without_it(

@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import save
 from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 
-from brushfire.errors import LearningError, ModelError
+from brushfire.errors import Cancelled, LearningError, ModelError
 from brushfire.geometry import Box
 from brushfire.learning import Learner, LearningSettings
 from brushfire.learning.crossvalidation import cross_validate
@@ -100,6 +100,14 @@ def test_files_of_another_kind_or_a_newer_version_are_refused() -> None:
     model = SegmentationModel(NETWORK, 1, (1, 2)).snapshot(1, {}).weights
     with pytest.raises(ModelError, match="another kind"):
         Examples.from_bytes(model)
+
+
+@pytest.mark.parametrize("version", ["Infinity", "null", '"two"', "[" * 100_000])
+def test_a_header_that_no_program_wrote_is_refused(version: str) -> None:
+    about = '{"format": "brushfire-examples", "version": ' + version + "}"
+    arrays = {"features": some().features, "classes": some().classes}
+    with pytest.raises(ModelError, match="as Brushfire wrote them"):
+        Examples.from_bytes(save(arrays, {"brushfire": about}))
 
 
 # -------------------------------------------------------------------------- in learning
@@ -212,6 +220,64 @@ def test_every_cross_validated_fit_knows_them_and_none_is_asked_for_them() -> No
     assert helped is not None
     assert helped.voxels == alone.voxels
     assert float(mean_dice(helped)) > 0.95 > float(mean_dice(alone))
+
+
+def test_a_small_stroke_is_taken_beside_slices_that_are_painted_all_over() -> None:
+    shape = (4, 400, 400)
+    store = empty_labels(shape)
+    for z in range(4):
+        store[z : z + 1] = np.tile(np.array([1, 2], np.uint8), (1, 400, 200))
+    store[2:3, 200:204, 300:304] = np.full((1, 4, 4), 3, np.uint8)
+    rng = np.random.default_rng(0)
+    volume = volume_of(rng.standard_normal(shape).astype(np.float32))
+    model = SegmentationModel(NETWORK, 1, (1, 2, 3), mean=[0], std=[1])
+    counts = collect_examples(model, volume, store.snapshot()).counts
+    assert counts[3] == 16
+    assert MOST / 2 <= min(counts[1], counts[2]) <= max(counts.values()) <= MOST
+
+
+def test_taking_them_ends_when_it_is_cancelled() -> None:
+    volume = volume_of(thirds())
+    model = SegmentationModel(NETWORK, 1, (1, 2), mean=[0], std=[1])
+    asked: list[int] = []
+
+    def cancelled() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    store = painted(1, 2)
+    store[0:1, 0:4, 0:4] = np.ones((1, 4, 4), np.uint8)
+    with pytest.raises(Cancelled):
+        collect_examples(model, volume, store.snapshot(), cancelled=cancelled)
+
+
+def test_a_model_from_elsewhere_is_judged_by_what_it_tells_here() -> None:
+    """It has seen no stroke of this volume: it is no twin of a fit that has."""
+    store, swapped = empty_labels(SHAPE), empty_labels(SHAPE)
+    for z in range(3):
+        for value in (1, 2):
+            for left in (2, 30, 58):
+                top = (value - 1) * SHAPE[1] // 3 + 10
+                place = slice(z, z + 1), slice(top, top + 4), slice(left, left + 16)
+                store[place] = np.full((1, 4, 16), value, np.uint8)
+                swapped[place] = np.full((1, 4, 16), 3 - value, np.uint8)
+    learning = LearningSettings(patch=64, held_out=0.4)
+    volume = volume_of(thirds())
+    teacher = Learner(volume, NETWORK, learning, device="cpu")
+    teacher.set_annotations(swapped.snapshot())
+    teacher.fit()
+    learned = teacher.propose().snapshot
+    assert learned is not None
+    wrong = SegmentationModel.from_snapshot(learned)
+    learner = Learner(volume, NETWORK, learning, device="cpu")
+    learner.restore([wrong.snapshot(1, {"started_from": "elsewhere"})])
+    learner.set_annotations(store.snapshot())
+    learner.fit()
+    proposal = learner.propose()
+    assert proposal.now.how == "held out"
+    assert proposal.snapshot is not None
+    assert proposal.snapshot.metrics["mean_dice"] > 0.9
+    assert not proposal.verdict.reason.startswith("Kept")
 
 
 def test_nothing_can_be_taken_without_features_or_strokes() -> None:

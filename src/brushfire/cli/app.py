@@ -314,13 +314,16 @@ def start(
     source: Annotated[
         Path, typer.Option("--from", help="Project that has learned what shall be known here.")
     ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Forget what the project has learned; strokes stay.")
+    ] = False,
     axes: Axes = None,
     time: Time = None,
 ) -> None:
     """Start a project from what another has learned: its model, and what its strokes taught."""
     from brushfire.cli.headless import begin
 
-    rows = begin(project, source, axes=axes, time=time)
+    rows = begin(project, source, replace=replace, axes=axes, time=time)
     output().print(table(("", ""), rows))
 
 

@@ -110,7 +110,7 @@ def project_of(place: Path, axes: str | None, time: int | None) -> Path:
 
 
 def begin(
-    place: Path, source: Path, *, axes: str | None, time: int | None
+    place: Path, source: Path, *, replace: bool, axes: str | None, time: int | None
 ) -> list[tuple[str, str]]:
     """Start a project from what another has learned; return what to tell of it.
 
@@ -120,11 +120,15 @@ def begin(
         A project folder, or a volume, which gets a project if it has none.
     source : Path
         The project that has learned, or its volume.
+    replace : bool
+        Whether to forget what the project has learned so far.
     axes, time : optional
         How to read the volume.
 
     Raises
     ------
+    ProjectError
+        It has learned something, or is the same project.
     JobFailedError
         With the sentence that says why nothing can be taken over.
     """
@@ -138,18 +142,19 @@ def begin(
             session.open_project(place)
         else:
             session.open_volume(place, axes=axes, time=time)
-        assert session.project is not None
-        if session.project.state.shown_model is not None:
-            need_model(session)
-        newest = session.learning.shown_model
+        if replace:
+            session.reset()
+            session.wait_for(lambda: session.model_revision is None, _RESTORE_SECONDS)
         follow(session, session.start_from(theirs))
-        if not session.wait_for(lambda: session.learning.shown_model != newest, _RESTORE_SECONDS):
+        shown = session.wait_for(lambda: session.learning.shown_model is not None, _RESTORE_SECONDS)
+        if not shown:
             raise JobFailedError(session.learning.message or "The model could not be loaded.")
         names = [one.name for one in session.classes if one.value in session.classes_from_start]
+        assert session.project is not None
         return [
             ("Project", str(session.project.folder)),
             ("Model", f"{session.learning.shown_model}, from {theirs}"),
-            ("Learns without strokes", ", ".join(names)),
+            ("Known from the start", ", ".join(names)),
         ]
     finally:
         session.close()
@@ -242,8 +247,8 @@ def learn(session: Session, seconds: float) -> LearningState:
 def _raise_what_is_missing(state: LearningState) -> None:
     if state.phase == "waiting" and state.message:
         raise LearningError(
-            "Learning needs strokes of at least two classes.",
-            got=state.message,
+            "Learning needs strokes.",
+            got=state.message.rstrip("."),
             do="Open the project in the window and paint what is missing.",
         )
 

@@ -24,6 +24,7 @@ from brushfire.errors import ModelError, SettingsError
 from brushfire.geometry import Grid
 from brushfire.learning.learner import Learner
 from brushfire.networks.kernels import forget_buffer
+from brushfire.networks.model import SegmentationModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,6 +226,8 @@ class Engine:
                 self._undo()
             case m.Restore(snapshot=model):
                 self._restore(model)
+            case m.Begin():
+                self._begin(command)
             case m.SetExamples(examples):
                 self._examples = examples
                 self._coach.replace(self._make_learner, self._settings[0])
@@ -247,6 +250,15 @@ class Engine:
             self._coach.reset()
             self._show(None)
             raise
+
+    def _begin(self, start: m.Begin) -> None:
+        """Go on from a model of another volume, and from what it was taught by."""
+        network = start.model.settings
+        self._examples, self._settings = start.examples, (network, self._settings[1])
+        self._coach.replace(self._make_learner, network)
+        # Numbered here, where models are made: nobody else knows the newest.
+        model = SegmentationModel.from_snapshot(start.model)
+        self._restore(model.snapshot(self._newest_revision + 1, start.model.metrics))
 
     def _undo(self) -> None:
         snapshot = self._coach.undo()

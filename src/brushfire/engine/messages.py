@@ -97,8 +97,16 @@ class Configure(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Begin(Command):
+    """Show a model of another volume, as the next revision, and learn its labelled voxels too."""
+
+    model: ModelSnapshot
+    examples: Examples
+
+
+@dataclass(frozen=True, slots=True)
 class SetExamples(Command):
-    """Learn labelled voxels of other volumes beside the strokes, or none any more."""
+    """Learn these labelled voxels of other volumes beside the strokes, or none any more."""
 
     examples: Examples | None
 

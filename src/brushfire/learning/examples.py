@@ -130,7 +130,11 @@ class Examples:
             about = json.loads(read_header(data)["__metadata__"][_KEY])
             known, version = about["format"] == FORMAT, int(about["version"])
             arrays: dict[str, NDArray[Any]] = load(data) if known and version <= VERSION else {}
-        except (ModelError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (
+            # Whatever a damaged file can hold: numbers beyond all bounds, brackets without end.
+            ModelError, SafetensorError, KeyError, TypeError, ValueError,
+            OverflowError, RecursionError,
+        ) as error:  # fmt: skip
             raise _refusal(f"{type(error).__name__}: {str(error)[:200]}") from error
         if known and version > VERSION:
             raise ModelError(
@@ -147,5 +151,5 @@ def _refusal(got: str) -> ModelError:
     return ModelError(
         "Examples are features of voxels and their classes, as Brushfire wrote them.",
         got=got,
-        do="Take the start over again, or remove the file.",
+        do="Press Reset, which forgets the start and keeps the strokes, or start again.",
     )

@@ -533,7 +533,8 @@ class Learner:
         model = SegmentationModel.from_snapshot(snapshot, self._device)
         self._fitted = int(snapshot.metrics.get("annotations", 0))
         shown = Entrant(kind_of(snapshot), copy.deepcopy(model), self._fitted)
-        self._knows_all = True
+        # One that was learned elsewhere knows no stroke of this volume.
+        self._knows_all = "annotations" in snapshot.metrics
         self._trainer, self._fit = self._new_trainer(model, restored=True), None
         self._match_classes()
         return shown

@@ -106,7 +106,7 @@ def _read_about(weights: bytes) -> dict[str, Any]:
         about = json.loads(header["__metadata__"][_KEY])
         known = about["format"] == FORMAT
         version = int(about["version"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(
             "A model file carries Brushfire's description of it.", got="none", do=_NEXT
         ) from error
@@ -142,7 +142,7 @@ def read_header(weights: bytes) -> dict[str, Any]:
         )
     try:
         header = json.loads(weights[_LENGTH_BYTES : _LENGTH_BYTES + length])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(
             "A model file is a safetensors file.", got="no readable header", do=_NEXT
         ) from error

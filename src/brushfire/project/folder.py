@@ -185,7 +185,7 @@ class Project:
             data = path.read_bytes()
         except OSError as error:
             raise _refusal(error, path, "what it started from") from error
-        return Examples.from_bytes(data)
+        return Examples.from_bytes(data).thinned()  # a file of any size
 
     def log(self, event: str, **values: object) -> None:
         """Add a line to `log.jsonl`: the time, ``event`` and ``values`` (as text if need be).

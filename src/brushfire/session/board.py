@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from brushfire.errors import ProjectError
 from brushfire.jobs import JobReport, Jobs
 from brushfire.session.starting import Lesson
 from brushfire.session.states import JobState
@@ -77,6 +78,13 @@ class JobBoard:
 
     def start_lesson(self, path: Path, work: Work) -> int:
         """Read what another project learned; return the job's id, that of one under way if any."""
+        for state in self.states:
+            if (state.kind, state.state) == ("start", "running") and state.path != str(path):
+                raise ProjectError(
+                    "What other projects learned is read one at a time.",
+                    got=f"{path}, while {state.path} is read",
+                    do="Wait for that, or cancel it.",
+                )
         title = f"Reading what {path.stem} learned"
         return self._start_once(JobState(self.next_id, "start", title, path=str(path)), work)
 
@@ -163,6 +171,9 @@ class JobBoard:
     def close(self) -> None:
         """End every thread and every job."""
         self._threads.close()
+        for job in self.states:
+            if job.kind == "start":  # what was read and not taken over is lost
+                self.end(job.id, "cancelled")
         self.fetch()
         for job in self.states:
             self.end(job.id, "cancelled")

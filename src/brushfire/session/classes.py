@@ -28,6 +28,12 @@ class ClassTable:
         self.active = self.classes[0].value if self.classes else 0
         self._retired = set(retired)
 
+    def replace(self, classes: Iterable[LabelClass]) -> None:
+        """Take other classes; the active one stays active if it is among them."""
+        self.classes = tuple(sorted(classes, key=lambda c: c.value))
+        if self.active and self.active not in {one.value for one in self.classes}:
+            self.active = self.classes[0].value if self.classes else 0
+
     def find(self, value: int) -> LabelClass:
         """Return the class of ``value``.
 

@@ -119,7 +119,7 @@ def resolve_opening(volume: Volume, folder: Path | None, *, budget_bytes: int) -
     model, warning = _last_model(project, models)
     examples, doubt = _examples(project)
     labels = open_annotations(folder, volume.shape)  # last: from here on the folder is locked
-    classes = _with_classes_of(project.state.classes, labels)
+    classes = with_classes_of(project.state.classes, labels)
     warnings = tuple(text for text in (labels.recovery, warning, doubt) if text)
     state = replace(project.state, classes=classes)
     return Opening(volume, project, labels, state, model, examples, warnings)
@@ -155,7 +155,7 @@ def _matching_project(volume: Volume, folder: Path) -> Project:
     return project
 
 
-def _with_classes_of(classes: tuple[LabelClass, ...], labels: LabelStore) -> tuple[LabelClass, ...]:
+def with_classes_of(classes: tuple[LabelClass, ...], labels: LabelStore) -> tuple[LabelClass, ...]:
     """Return the classes and those that strokes have beyond them: no stroke is without a class."""
     names = {one.value for one in classes}
     for value in sorted(set(labels.counts()) - names):

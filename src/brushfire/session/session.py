@@ -16,7 +16,7 @@ from brushfire.annotations import next_class
 from brushfire.engine import Engine
 from brushfire.engine import messages as m
 from brushfire.engine.device import choose_device
-from brushfire.errors import AnnotationError, BrushfireError, Cancelled, ProjectError, VolumeError
+from brushfire.errors import AnnotationError, BrushfireError, ProjectError, VolumeError
 from brushfire.geometry import Box
 from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.learning.warming import begin_to_warm_up
@@ -39,7 +39,7 @@ from brushfire.session.opening import (
     suggest_network,
 )
 from brushfire.session.places import PICTURE, Suggestions, read_picture
-from brushfire.session.starting import Lesson, match_classes, read_lesson, renumbered
+from brushfire.session.starting import Lesson, check_start, match_classes, read_lesson, renumbered
 from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
 from brushfire.session.status import status_sentence
 from brushfire.volumes import Volume, build_pyramid, open_volume
@@ -142,6 +142,11 @@ class Session:
     def classes(self) -> tuple[LabelClass, ...]:
         """The classes, by value."""
         return self._table.classes
+
+    @property
+    def model_revision(self) -> int | None:
+        """The model that is shown, or will be as soon as it is loaded; None where there is none."""
+        return None if self._record.snapshot is None else self._record.snapshot.revision
 
     @property
     def classes_from_start(self) -> frozenset[int]:
@@ -317,13 +322,16 @@ class Session:
         Raises
         ------
         SettingsError
-            The budget is too small, or a dilation as large as a training patch.
+            The budget is too small, a dilation as large as a training patch, or the network sees
+            something else than what the project started with.
         """
         old = self.settings
         budget = old.memory_budget_bytes if memory_budget_bytes is None else memory_budget_bytes
         parts = shares(budget)
         if network is not None or learning is not None:
             check_patch(network or old.network, learning or old.learning)
+        if network is not None and self._examples is not None:
+            check_start(network, old.network)
         self._budget = budget
         self._settings = replace(
             old,
@@ -367,7 +375,8 @@ class Session:
         self._table.remove(value)
         self._need_labels().replace(value, 0)
         if self._examples is not None and value in self._examples.counts:
-            self._learn_beside(self._examples.of({one.value for one in self.classes}))
+            left = self._examples.of({one.value for one in self.classes})
+            self._learn_beside(left if len(left) else None)
         self._classes_changed()
         if self.active_class != active:
             self.events.active_class_changed.emit(self.active_class)
@@ -444,7 +453,7 @@ class Session:
         Raises
         ------
         ProjectError
-            It is the project that is open.
+            It is the project that is open, or that one has learned something already.
         """
         volume, folder, confirmed = self._need_volume(), Path(folder), self.confirmed
         learning = self.settings.learning
@@ -453,11 +462,18 @@ class Session:
                 "A project starts from another one.", got=folder, do="Choose another project."
             )
 
+        if self.model_revision is not None:
+            raise ProjectError(
+                "A project starts from another one before it has learned anything.",
+                got=f"one that shows model {self.model_revision}",
+                do="Reset learning first: the strokes stay.",
+            )
+
         def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Lesson:
-            lesson = read_lesson(folder, volume, confirmed=confirmed)
+            lesson = read_lesson(
+                folder, volume, confirmed=confirmed, progress=progress, cancelled=cancelled
+            )
             check_patch(lesson.model.settings, learning)
-            if cancelled():
-                raise Cancelled
             return lesson
 
         job = self._board.start_lesson(folder, work)
@@ -801,14 +817,13 @@ class Session:
             fresh=self.classes == (first, next_class((first,)))
             and not self._need_labels().counts(),
         )
-        self._table = ClassTable(classes)
-        project = self.project
-        newest = max([*(project.models() if project else ()), self._record.newest])
-        model = renumbered(lesson, values, newest + 1)
-        self._settings = replace(self.settings, network=model.settings)
-        self._learn_beside(lesson.examples.renumbered(values))
-        self._send(m.Configure(self.settings.network, self.settings.learning))
-        self._send(m.Restore(model))
+        model, examples = renumbered(lesson.model, values), lesson.examples.renumbered(values)
+        # From here on nothing can fail.
+        self._table.replace(classes)
+        self._settings, self._examples = replace(self.settings, network=model.settings), examples
+        self._need_engine().send(m.Begin(model, examples))
+        self._save()
+        self._keeper.save_examples(examples)
         self._keeper.note("started", source=lesson.name, voxels=len(lesson.examples))
         self._later(self.events.volume_changed)  # its network is another one
         self._later(self.events.classes_changed)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brushfire.annotations import next_class, open_annotations
-from brushfire.errors import ModelError, VolumeError
+from brushfire.errors import Cancelled, ModelError, SettingsError, VolumeError
 from brushfire.project import open_project
+from brushfire.session.opening import with_classes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from brushfire.annotations import LabelClass
     from brushfire.learning.examples import Examples
-    from brushfire.networks import ModelSnapshot, SegmentationModel
+    from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel
     from brushfire.project import Project
     from brushfire.volumes import Volume
 
+_AUTOMATIC = re.compile(r"class \d+")
 _ALIKE = 1.5  # ratio of pixel sizes up to which structures look alike
 _PLACES = 3  # in the volume, where the halo of a model is measured
 _SIDE = 320  # of the squares there, pixels
@@ -50,7 +53,14 @@ class Lesson:
     remark: str = ""
 
 
-def read_lesson(folder: Path, volume: Volume, *, confirmed: bool) -> Lesson:
+def read_lesson(
+    folder: Path,
+    volume: Volume,
+    *,
+    confirmed: bool,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Lesson:
     """Return what a project has learned, for a volume.
 
     Parameters
@@ -61,33 +71,108 @@ def read_lesson(folder: Path, volume: Volume, *, confirmed: bool) -> Lesson:
         The one that it is for.
     confirmed : bool
         Whether the user has confirmed how large its voxels are.
+    progress, cancelled : callable
+        As in `brushfire.jobs.Jobs.start`.
 
     Raises
     ------
+    Cancelled
+        Soon after ``cancelled()`` is True.
     ModelError
-        The project has no model, or one without features or for another number of channels.
+        The project has no model, or one without features, for another number of channels, or with
+        fewer than two of the project's classes.
     LearningError
         It has no strokes.
     VolumeError
-        Its volume cannot be opened.
+        Its volume cannot be opened, or has changed.
     ProjectError, AnnotationError, StorageError
         The folder is no project, in use elsewhere, or cannot be read.
     """
-    project = open_project(folder)
-    snapshot, examples = _learned(project)
-    if snapshot.channels != len(volume.channels):
+    from brushfire.learning.rehearsal import collect_examples
+    from brushfire.volumes import open_volume
+
+    reference = open_project(folder).state.volume
+    if reference.source is None:
+        raise VolumeError(
+            "What a project has learned is taken from its volume.",
+            got=f"{folder}, whose volume was in memory only",
+            do="Save that volume to a file, and learn there.",
+        )
+    with (
+        closing(open_annotations(folder, reference.shape)) as labels,
+        closing(
+            open_volume(reference.source, axes=reference.axes, time=reference.time, cache_bytes=0)
+        ) as source,
+    ):
+        project = open_project(folder)  # as it is while nobody else can change it
+        if source.fingerprint != reference.fingerprint:
+            raise VolumeError(
+                "What a project has learned is taken from the volume that was painted.",
+                got=f"{reference.source}, which has changed since",
+                do="Put that file back, or learn there again.",
+            )
+        classes = with_classes_of(project.state.classes, labels)
+        model = _model_of(project, classes, len(volume.channels))
+        examples = collect_examples(
+            model, source, labels.snapshot(), progress=progress, cancelled=cancelled
+        )
+    before = project.load_examples()
+    if before is not None:
+        examples = examples.joined(before).thinned()
+    statistics = volume.statistics()
+    model.normalise_by(statistics.mean, statistics.std)
+    model.halo = halo_in(model, volume, cancelled=cancelled)
+    remark = ""
+    if confirmed and reference.confirmed:
+        remark = _remark(volume.voxel_size[1], reference.voxel_size[1])
+    name = project.folder.stem
+    said = f"It was learned in {name}. Paint where it is wrong; one class is enough."
+    kept = model.snapshot(0, {"started_from": name, "reason": said})
+    return Lesson(name, classes, kept, examples, remark)
+
+
+def _model_of(project: Project, classes: Sequence[LabelClass], channels: int) -> SegmentationModel:
+    """Return the model that a project shows, with those of its classes that there still are."""
+    from brushfire.networks import SegmentationModel
+
+    if project.state.shown_model is None:
         raise ModelError(
-            f"A model for this volume has {len(volume.channels)} channel(s).",
-            got=f"one with {snapshot.channels}, in {folder}",
+            "A project starts from one that has learned.",
+            got=f"{project.folder}, which has no model",
+            do="Learn there first, or choose another.",
+        )
+    model = SegmentationModel.from_snapshot(project.load_model(project.state.shown_model))
+    if model.channels != channels:
+        raise ModelError(
+            f"A model for this volume has {channels} channel(s).",
+            got=f"one with {model.channels}, in {project.folder}",
             do="Choose a project of such volumes.",
         )
-    there = project.state.volume
-    remark = ""
-    if confirmed and there.confirmed:
-        remark = _remark(volume.voxel_size[1], there.voxel_size[1])
-    return Lesson(
-        project.folder.stem, project.state.classes, _fitted(snapshot, volume), examples, remark
-    )
+    known = [value for value in model.classes if value in {one.value for one in classes}]
+    if len(known) < 2:
+        raise ModelError(
+            "A model tells at least two classes of its project.",
+            got=f"one that tells {len(known)} of them, in {project.folder}",
+            do="Learn there again, or choose another.",
+        )
+    return model if len(known) == len(model.classes) else model.with_classes(known)
+
+
+def check_start(network: NetworkSettings, before: NetworkSettings) -> None:
+    """Check that another network can learn from what a project started with.
+
+    Raises
+    ------
+    SettingsError
+        If it sees other inputs than the one before.
+    """
+    if (network.slices, network.features) != (before.slices, before.features):
+        seen = "multi-scale input" if before.features else "intensities only"
+        raise SettingsError(
+            "What a project started with is of use to networks that see the same.",
+            got=f"another number of slices than {before.slices}, or another input than {seen}",
+            do="Choose those, or press Reset first, which forgets the start and keeps the strokes.",
+        )
 
 
 def match_classes(
@@ -95,7 +180,8 @@ def match_classes(
 ) -> tuple[tuple[LabelClass, ...], Mapping[int, int]]:
     """Return classes with another project's among them, and the value of each of theirs there.
 
-    Classes of the same name, whatever the case of its letters, are the same.
+    Classes of the same name, whatever the case of its letters, are the same; but names that nobody
+    chose, such as "Class 2", say nothing.
 
     Parameters
     ----------
@@ -107,9 +193,11 @@ def match_classes(
     classes = () if fresh else tuple(mine)
     values = {}
     for one in theirs:
-        alike = [c for c in classes if _same(c.name, one.name)]
+        chosen = fresh or not _AUTOMATIC.fullmatch(one.name.strip().casefold())
+        alike = [c for c in classes if chosen and _same(c.name, one.name)]
         if not alike:
-            made = next_class(classes, one.name, one.color)
+            free = one.color.lower() not in {c.color.lower() for c in classes}
+            made = next_class(classes, one.name if chosen else None, one.color if free else None)
             if one.value not in {c.value for c in classes}:
                 made = replace(made, value=one.value)
             classes, alike = (*classes, made), [made]
@@ -117,72 +205,32 @@ def match_classes(
     return tuple(sorted(classes, key=lambda one: one.value)), values
 
 
-def renumbered(lesson: Lesson, values: Mapping[int, int], revision: int) -> ModelSnapshot:
-    """Return the model of a lesson with other class values, as a new revision."""
+def renumbered(model: ModelSnapshot, values: Mapping[int, int]) -> ModelSnapshot:
+    """Return a model with other class values."""
     from brushfire.networks import SegmentationModel
 
-    model = SegmentationModel.from_snapshot(lesson.model)
-    model.classes = tuple(values[value] for value in model.classes)
-    said = f"It was learned in {lesson.name}. Paint where it is wrong; one class is enough."
-    return model.snapshot(revision, {"started_from": lesson.name, "reason": said})
+    other = SegmentationModel.from_snapshot(model)
+    other.classes = tuple(values[value] for value in other.classes)
+    return other.snapshot(model.revision, model.metrics)
 
 
-def _learned(project: Project) -> tuple[ModelSnapshot, Examples]:
-    """Return the model that a project shows, and its strokes as features."""
-    from brushfire.learning.rehearsal import collect_examples
-    from brushfire.networks import SegmentationModel
-    from brushfire.volumes import open_volume
-
-    state, reference = project.state, project.state.volume
-    if state.shown_model is None:
-        raise ModelError(
-            "A project starts from one that has learned.",
-            got=f"{project.folder}, which has no model",
-            do="Learn there first, or choose another.",
-        )
-    if reference.source is None:
-        raise VolumeError(
-            "What a project has learned is taken from its volume.",
-            got=f"{project.folder}, whose volume was in memory only",
-            do="Save that volume to a file, and learn there.",
-        )
-    snapshot = project.load_model(state.shown_model)
-    with (
-        closing(open_annotations(project.folder, reference.shape)) as labels,
-        closing(
-            open_volume(reference.source, axes=reference.axes, time=reference.time, cache_bytes=0)
-        ) as volume,
-    ):
-        examples = collect_examples(
-            SegmentationModel.from_snapshot(snapshot), volume, labels.snapshot()
-        )
-    before = project.load_examples()
-    return snapshot, examples if before is None else examples.joined(before).thinned()
-
-
-def _fitted(snapshot: ModelSnapshot, volume: Volume) -> ModelSnapshot:
-    """Return a model with the intensities of a volume, and the halo that it needs there."""
-    from brushfire.networks import SegmentationModel
-
-    model = SegmentationModel.from_snapshot(snapshot)
-    statistics = volume.statistics()
-    model.normalise_by(statistics.mean, statistics.std)
-    model.halo = halo_in(model, volume)
-    return model.snapshot(snapshot.revision, snapshot.metrics)
-
-
-def halo_in(model: SegmentationModel, volume: Volume) -> int:
+def halo_in(
+    model: SegmentationModel, volume: Volume, *, cancelled: Callable[[], bool] = lambda: False
+) -> int:
     """Return the halo in pixels that is enough in the middle of slices all over a volume."""
     from brushfire.learning.sampler import square_around
     from brushfire.networks import measure_halo
 
     depth, *plane = volume.shape
-    blocks = []
+    found = []
     for place in range(_PLACES):
+        if cancelled():
+            raise Cancelled
         z = (2 * place + 1) * depth // (2 * _PLACES)
         box = square_around(z, [size // 2 for size in plane], _SIDE, volume.shape)
-        blocks.append(volume.read_padded(box.grow((model.context, 0, 0))))
-    return measure_halo(model, blocks)
+        block = volume.read_padded(box.grow((model.context, 0, 0)))
+        found.append(measure_halo(model, [block]))
+    return max(found)
 
 
 def _same(name: str, other: str) -> bool:

@@ -15,13 +15,15 @@ def status_sentence(session: Session) -> str:
         return "Open a volume to begin."
     running = [job for job in session.jobs if job.state == "running"]
     counts = session.labels.counts() if session.labels else {}
-    taught = sum(entry.voxels > 0 for entry in counts.values())
-    sentence = _learning(session.learning, taught, session.confirmed)
+    taught = {value for value, entry in counts.items() if entry.voxels}
+    if taught:
+        taught |= session.classes_from_start
+    sentence = _learning(session.learning, len(taught), session.confirmed)
     return " ".join([sentence, *(_job(job) for job in running)])
 
 
 def _learning(state: LearningState, taught: int, confirmed: bool) -> str:
-    """Return what learning does; ``taught`` classes have strokes."""
+    """Return what learning does; so many classes are ``taught``."""
     shown = ""
     if state.shown_model is not None:
         shown = f"showing model {state.shown_model}"
