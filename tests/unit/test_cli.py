@@ -999,6 +999,10 @@ def test_a_project_that_has_learned_starts_anew_on_request(
     foam: FoamPaths, trained: Path, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(trained, tmp_path / "again.brushfire"))
+    bare = painted_project(foam, tmp_path / "bare.brushfire")
+    before = open_project(other).state.shown_model
+    assert main(["start", str(other), "--from", str(bare), "--replace"]) == 2
+    assert open_project(other).state.shown_model == before
     assert main(["start", str(other), "--from", str(trained), "--replace"]) == 0
     project = open_project(other)
     assert project.load_model(project.state.shown_model).metrics["started_from"] == "foam"

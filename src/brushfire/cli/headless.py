@@ -142,12 +142,11 @@ def begin(
             session.open_project(place)
         else:
             session.open_volume(place, axes=axes, time=time)
-        if replace:
-            session.reset()
-            session.wait_for(lambda: session.model_revision is None, _RESTORE_SECONDS)
-        follow(session, session.start_from(theirs))
-        shown = session.wait_for(lambda: session.learning.shown_model is not None, _RESTORE_SECONDS)
-        if not shown:
+        before = (None, session.model_revision)
+        follow(session, session.start_from(theirs, replace=replace))
+        if not session.wait_for(
+            lambda: session.learning.shown_model not in before, _RESTORE_SECONDS
+        ):
             raise JobFailedError(session.learning.message or "The model could not be loaded.")
         names = [one.name for one in session.classes if one.value in session.classes_from_start]
         assert session.project is not None

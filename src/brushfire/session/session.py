@@ -438,7 +438,7 @@ class Session:
         """End learning; the shown model stays."""
         self._send(m.Stop())
 
-    def start_from(self, folder: str | Path) -> int:
+    def start_from(self, folder: str | Path, *, replace: bool = False) -> int:
         """Take over what another project has learned; return the job's id.
 
         Its model is shown at once, and its labelled voxels are learned beside the strokes. Classes
@@ -449,6 +449,8 @@ class Session:
         ----------
         folder : path
             The other project, which nobody else has open.
+        replace : bool
+            Whether that takes the place of what was learned here.
 
         Raises
         ------
@@ -462,7 +464,7 @@ class Session:
                 "A project starts from another one.", got=folder, do="Choose another project."
             )
 
-        if self.model_revision is not None:
+        if self.model_revision is not None and not replace:
             raise ProjectError(
                 "A project starts from another one before it has learned anything.",
                 got=f"one that shows model {self.model_revision}",
