@@ -931,6 +931,9 @@ def test_a_volume_starts_from_what_another_project_learned(
     assert same.mean() > 0.999
     first.close()
     second.close()
+    capsys.readouterr()
+    assert main(["train", str(project), "--seconds", "1", "--device", "cpu"]) == 2
+    assert "Learning needs a stroke." in sentence(capsys)
     # And a stroke of one class is enough to go on learning both.
     session = Session(project, device="cpu")
     session.open_project(project)

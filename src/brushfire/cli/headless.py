@@ -232,7 +232,7 @@ def learn(session: Session, seconds: float) -> LearningState:
         while (left := until - time.monotonic()) > 0 and not stop.is_set():
             update(round(seconds - left), round(seconds), session.status)
             _turn(session)
-            _raise_what_is_missing(session.learning)
+            _raise_what_is_missing(session)
             if session.learning.phase == "resting":
                 say(messages(), "Learning ended: nothing better came for long.")
                 break
@@ -243,10 +243,12 @@ def learn(session: Session, seconds: float) -> LearningState:
     return session.learning
 
 
-def _raise_what_is_missing(state: LearningState) -> None:
+def _raise_what_is_missing(session: Session) -> None:
+    state = session.learning
     if state.phase == "waiting" and state.message:
+        few = "a stroke" if session.classes_from_start else "strokes of at least two classes"
         raise LearningError(
-            "Learning needs strokes.",
+            f"Learning needs {few}.",
             got=state.message.rstrip("."),
             do="Open the project in the window and paint what is missing.",
         )

@@ -258,6 +258,7 @@ class Engine:
         self._coach.replace(self._make_learner, network)
         # Numbered here, where models are made: nobody else knows the newest.
         model = SegmentationModel.from_snapshot(start.model)
+        model.classes = start.classes
         self._restore(model.snapshot(self._newest_revision + 1, start.model.metrics))
 
     def _undo(self) -> None:

@@ -98,9 +98,13 @@ class Configure(Command):
 
 @dataclass(frozen=True, slots=True)
 class Begin(Command):
-    """Show a model of another volume, as the next revision, and learn its labelled voxels too."""
+    """Show a model of another volume, as the next revision, and learn its labelled voxels too.
+
+    ``classes`` are the values that its outputs have here.
+    """
 
     model: ModelSnapshot
+    classes: tuple[int, ...]
     examples: Examples
 
 

@@ -39,7 +39,7 @@ from brushfire.session.opening import (
     suggest_network,
 )
 from brushfire.session.places import PICTURE, Suggestions, read_picture
-from brushfire.session.starting import Lesson, check_start, match_classes, read_lesson, renumbered
+from brushfire.session.starting import Lesson, check_start, match_classes, read_lesson
 from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
 from brushfire.session.status import status_sentence
 from brushfire.volumes import Volume, build_pyramid, open_volume
@@ -819,15 +819,15 @@ class Session:
             fresh=self.classes == (first, next_class((first,)))
             and not self._need_labels().counts(),
         )
-        model, examples = renumbered(lesson.model, values), lesson.examples.renumbered(values)
+        model, examples = lesson.model, lesson.examples.renumbered(values)
+        named = tuple(values[value] for value in model.classes)
         # From here on nothing can fail.
         self._table.replace(classes)
         self._settings, self._examples = replace(self.settings, network=model.settings), examples
-        self._need_engine().send(m.Begin(model, examples))
+        self._need_engine().send(m.Begin(model, named, examples))
         self._save()
         self._keeper.save_examples(examples)
         self._keeper.note("started", source=lesson.name, voxels=len(lesson.examples))
-        self._later(self.events.volume_changed)  # its network is another one
         self._later(self.events.classes_changed)
         self._later(self.events.active_class_changed, self.active_class)
         if lesson.remark:

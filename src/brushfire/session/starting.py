@@ -205,15 +205,6 @@ def match_classes(
     return tuple(sorted(classes, key=lambda one: one.value)), values
 
 
-def renumbered(model: ModelSnapshot, values: Mapping[int, int]) -> ModelSnapshot:
-    """Return a model with other class values."""
-    from brushfire.networks import SegmentationModel
-
-    other = SegmentationModel.from_snapshot(model)
-    other.classes = tuple(values[value] for value in other.classes)
-    return other.snapshot(model.revision, model.metrics)
-
-
 def halo_in(
     model: SegmentationModel, volume: Volume, *, cancelled: Callable[[], bool] = lambda: False
 ) -> int:

@@ -198,6 +198,8 @@ class LearnPanel(QWidget):
             reading = job.state == "running"
             self.begin.setEnabled(not reading)
             self.begin.setText(f"{job.title}…" if reading else "Start from a project…")
+            if job.state == "finished":
+                self.update_settings()  # its network came along
 
     def _ask_reset(self) -> None:
         self.question.show()
