@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +18,13 @@ from brushfire.session import Session
 from .conftest import SHAPE, foam, truth
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .conftest import Window
 
 
-def teacher(folder: Path) -> Path:
-    """Make a project that has learned two named classes."""
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a project that has learned two named classes, and its volume."""
+    folder = tmp_path_factory.mktemp("learned")
     np.save(folder / "first.npy", foam())
     session = Session(folder / "first.brushfire", device="cpu", suggest=False)
     session.open_volume(folder / "first.npy", axes="zyx")
@@ -33,13 +35,18 @@ def teacher(folder: Path) -> Path:
     session.start()
     assert session.wait_for(lambda: session.learning.shown_model is not None, 60)
     session.close()
-    return folder / "first.brushfire"
+    return folder
+
+
+@pytest.fixture
+def project(learned: Path, tmp_path: Path) -> Path:
+    """A copy of that project, whose changes no other test sees."""
+    return Path(shutil.copytree(learned, tmp_path / "learned")) / "first.brushfire"
 
 
 def test_a_chosen_project_is_taken_over_and_corrected(
-    window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    window: Window, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = teacher(tmp_path)
     window.open((2.0 * foam(1) + 50).astype(np.float32))
     learn = window.dock.learn
     window.dock.open_step("learn")
@@ -62,8 +69,7 @@ def test_a_chosen_project_is_taken_over_and_corrected(
     window.wait(lambda: (window.session.learning.shown_model or 0) > 1)
 
 
-def test_what_was_taken_over_is_forgotten_on_reset(window: Window, tmp_path: Path) -> None:
-    project = teacher(tmp_path)
+def test_what_was_taken_over_is_forgotten_on_reset(window: Window, project: Path) -> None:
     window.open()
     window.session.start_from(project)
     window.wait(lambda: window.session.learning.shown_model is not None)
@@ -95,8 +101,7 @@ def test_a_project_that_has_learned_nothing_says_so_and_changes_nothing(
     assert [one.name for one in window.session.classes] == ["Class 1", "Class 2"]
 
 
-def test_a_removed_class_is_learned_no_more(window: Window, tmp_path: Path) -> None:
-    project = teacher(tmp_path)
+def test_a_removed_class_is_learned_no_more(window: Window, project: Path) -> None:
     window.open()
     window.session.start_from(project)
     window.wait(lambda: window.session.learning.shown_model is not None)
@@ -105,9 +110,8 @@ def test_a_removed_class_is_learned_no_more(window: Window, tmp_path: Path) -> N
 
 
 def test_classes_that_the_other_project_gave_up_are_left_behind(
-    window: Window, tmp_path: Path
+    window: Window, project: Path
 ) -> None:
-    project = teacher(tmp_path)
     learned = Session(project, device="cpu", suggest=False)
     learned.open_project(project)
     learned.add_class("never learned")
@@ -128,9 +132,8 @@ def test_classes_that_the_other_project_gave_up_are_left_behind(
 
 
 def test_the_brush_keeps_its_class_and_another_input_is_refused(
-    window: Window, tmp_path: Path
+    window: Window, project: Path
 ) -> None:
-    project = teacher(tmp_path)
     window.open()
     window.session.set_active_class(2)
     window.session.start_from(project)
@@ -143,9 +146,8 @@ def test_the_brush_keeps_its_class_and_another_input_is_refused(
 
 
 def test_a_start_that_is_cancelled_or_whose_volume_is_closed_takes_nothing_over(
-    window: Window, tmp_path: Path
+    window: Window, project: Path, tmp_path: Path
 ) -> None:
-    project = teacher(tmp_path)
     window.open()
     job = window.session.start_from(project)
     with pytest.raises(ProjectError, match="one at a time"):
@@ -159,8 +161,7 @@ def test_a_start_that_is_cancelled_or_whose_volume_is_closed_takes_nothing_over(
     assert not (window.folder / "examples.safetensors").exists()
 
 
-def test_a_start_comes_through_when_the_engine_has_ended(window: Window, tmp_path: Path) -> None:
-    project = teacher(tmp_path)
+def test_a_start_comes_through_when_the_engine_has_ended(window: Window, project: Path) -> None:
     window.open()
     window.session._end_engine()
     window.session.start_from(project)

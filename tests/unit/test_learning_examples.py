@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,6 +132,7 @@ def painted(*classes: int) -> LabelStore:
     return store
 
 
+@cache
 def taught() -> Examples:
     """Examples of all three bands of one volume."""
     volume = volume_of(thirds())
