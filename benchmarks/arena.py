@@ -19,6 +19,8 @@ from brushfire.volumes import Volume, open_volume
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from brushfire.networks import SegmentationModel
+
 PAINTED = 3  # slices that the user paints on
 SCORED = 10  # at most, of the slices that nobody paints
 STROKE = 0.2  # length of a stroke in sides of a slice
@@ -249,6 +251,12 @@ def _largest(wrong: np.ndarray) -> tuple[int, np.ndarray]:
         return 0, wrong
     sizes = np.bincount(regions.ravel())[1:]
     return int(sizes.max()), regions == 1 + sizes.argmax()
+
+
+def classes_of(model: SegmentationModel, case: Case, z: int) -> np.ndarray:
+    """Return the classes (y, x) that a model tells in a slice."""
+    likely = model.probabilities(case.slab(z, model.context))[:, 0]
+    return np.asarray(model.classes)[likely.argmax(0)]
 
 
 def scores(case: Case, predict: Callable[[int], np.ndarray]) -> dict[str, float]:

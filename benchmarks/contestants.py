@@ -13,6 +13,7 @@ import torch  # isort: skip
 from sklearn.ensemble import RandomForestClassifier
 from torch.nn import functional
 
+from arena import classes_of
 from brushfire.annotations import open_annotations
 from brushfire.engine.coach import Coach
 from brushfire.engine.messages import Stepped
@@ -120,8 +121,7 @@ class Ours(Contestant):
     def predict(self, z: int) -> np.ndarray:
         model = self._model
         assert model is not None
-        likely = model.probabilities(self.case.slab(z, model.context))[:, 0]
-        return np.asarray(model.classes)[likely.argmax(0)]
+        return classes_of(model, self.case, z)
 
 
 class Forest(Contestant):

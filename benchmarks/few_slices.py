@@ -25,7 +25,7 @@ from brushfire.networks import NetworkSettings, SegmentationModel
 from brushfire.networks.features import FeatureBank
 from brushfire.scribbles import scribbles
 from brushfire.volumes import Volume, open_volume
-from reporting import data_folder, note, parser, report
+from reporting import needed_data_folder, note, parser, report
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -166,9 +166,7 @@ def main() -> None:
     args = options.parse_args()
     if args.quick:
         args.data, args.slices, args.seeds, args.seconds = args.data[:1], [3], [0], [3, 15]
-    folder = data_folder()
-    if folder is None:
-        raise SystemExit("The real data is not here. Set BRUSHFIRE_DATA to its folder.")
+    folder = needed_data_folder()
     torch.set_num_threads(1 if args.processor_time else args.threads)
     found: dict[str, list[float]] = {}
     for name in args.data:

@@ -19,7 +19,7 @@ import torch
 from arena import FIRST, NAMES, User, load_case, scores
 from contestants import CONTESTANTS, Ours
 from curves import Curve, draw
-from reporting import data_folder, note, parser, report
+from reporting import needed_data_folder, note, parser, report
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -41,9 +41,7 @@ def make_contestant(name: str, case, seed: int, now) -> Contestant:
 
 def play(name: str, volume: str, seed: int, args: Namespace) -> Iterator[dict]:
     """Play one contestant on one volume; yield what it reaches at each mark."""
-    data = data_folder()
-    assert data is not None
-    case = load_case(data, volume, seed, tuning=args.tuning)
+    case = load_case(needed_data_folder(), volume, seed, tuning=args.tuning)
     user = User(case, seed, first=args.first)
     now = time.process_time if args.processor_time else time.perf_counter
     player = make_contestant(name, case, seed, now)
@@ -87,8 +85,7 @@ def main() -> None:
     if args.quick:
         args.volumes, args.seeds, args.seconds = ["brain_slab_jlf"], [0], TICK
         args.contestants = ["forest", "ours"]
-    if data_folder() is None:
-        raise SystemExit("The real data is not here. Set BRUSHFIRE_DATA to its folder.")
+    needed_data_folder()  # says so before anything is measured
     torch.set_num_threads(1 if args.processor_time else args.threads)
     rows = read_rows(args.results)
     for volume in args.volumes:

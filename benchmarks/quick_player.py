@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from arena import User
+from arena import User, classes_of
 from brushfire.annotations import open_annotations
 from brushfire.learning import Learner, LearningSettings
 from brushfire.networks import SegmentationModel, suggest_settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from arena import Case
     from brushfire.learning.examples import Examples
 
@@ -37,12 +37,12 @@ class QuickPlayer:
     """
 
     def __init__(self, case: Case, seed: int, examples: Examples | None = None) -> None:
-        self.case, self.seed = case, seed
+        self.case = case
         volume = case.volume
         volume.statistics()
-        self.network = suggest_settings(volume.shape, volume.voxel_size[0] / volume.voxel_size[1])
+        network = suggest_settings(volume.shape, volume.voxel_size[0] / volume.voxel_size[1])
         self._learner = Learner(
-            volume, self.network, LearningSettings(), device="cpu", seed=seed, examples=examples
+            volume, network, LearningSettings(), device="cpu", seed=seed, examples=examples
         )
         self.store = open_annotations(None, volume.shape)
         self.models: list[SegmentationModel] = []
@@ -64,9 +64,3 @@ class QuickPlayer:
         if z not in self._found:
             self._found[z] = classes_of(self.models[0], self.case, z)
         return self._found[z]
-
-
-def classes_of(model: SegmentationModel, case: Case, z: int) -> np.ndarray:
-    """Return the classes (y, x) that a model tells in a slice."""
-    likely = model.probabilities(case.slab(z, model.context))[:, 0]
-    return np.asarray(model.classes)[likely.argmax(0)]

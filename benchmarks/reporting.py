@@ -47,6 +47,14 @@ def data_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def needed_data_folder() -> Path:
+    """Return the folder of real data, or end with a sentence."""
+    data = data_folder()
+    if data is None:
+        raise SystemExit("The real data is not here. Set BRUSHFIRE_DATA to its folder.")
+    return data
+
+
 def rss_mb() -> float:
     """Return the resident memory of this process now, MB."""
     with open("/proc/self/statm", encoding="ascii") as f:

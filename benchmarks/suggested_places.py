@@ -7,7 +7,6 @@ wrong. Mean Dice on slices that nobody paints, against strokes. The model is the
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,7 @@ from arena import NAMES, Case, load_case, scores
 from brushfire.geometry import Box
 from brushfire.learning.places import PlaceSearch
 from quick_player import QuickPlayer
-from reporting import data_folder, note, parser, report
+from reporting import needed_data_folder, note, parser, report
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -92,9 +91,7 @@ def main() -> None:
     args: Namespace = options.parse_args()
     if args.quick:
         args.volumes, args.seeds, args.strokes = ["msd_hippocampus"], [0], EVERY
-    data = data_folder()
-    if data is None:
-        raise SystemExit("The real data is not here. Set BRUSHFIRE_DATA to its folder.")
+    data = needed_data_folder()
     torch.set_num_threads(1)
     result: dict[str, float] = {}
     for volume in args.volumes:
@@ -102,7 +99,7 @@ def main() -> None:
         for how in ("suggested", "random"):
             runs = []
             for seed in args.seeds:
-                case = load_case(Path(data), volume, seed, tuning=args.tuning)
+                case = load_case(data, volume, seed, tuning=args.tuning)
                 runs.append(play(case, seed, how, args.strokes))
             curves[how] = np.mean(runs, 0)
             line = " ".join(f"{value:.3f}" for value in curves[how])

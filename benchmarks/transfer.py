@@ -8,7 +8,6 @@ starts from scratch. The model is the quick fit; slices that nobody paints score
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +16,10 @@ import brushfire  # noqa: F401  before torch: sets what torch reads when it is l
 
 import torch  # isort: skip
 
-from arena import load_case, scores
+from arena import classes_of, load_case, scores
 from brushfire.learning.rehearsal import collect_examples
-from quick_player import QuickPlayer, classes_of
-from reporting import data_folder, note, parser, report
+from quick_player import QuickPlayer
+from reporting import needed_data_folder, note, parser, report
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -80,16 +79,14 @@ def main() -> None:
     args: Namespace = options.parse_args()
     if args.quick:
         args.volumes, args.seeds = ["msd_hippocampus"], [0]
-    data = data_folder()
-    if data is None:
-        raise SystemExit("The real data is not here. Set BRUSHFIRE_DATA to its folder.")
+    data = needed_data_folder()
     torch.set_num_threads(1)
     result: dict[str, float] = {}
     for volume in args.volumes:
         counts = sorted({1, SOURCES[volume]})
-        cases = [load_case(Path(data), volume, part, tuning=True) for part in range(counts[-1])]
+        cases = [load_case(data, volume, part, tuning=True) for part in range(counts[-1])]
         known = {count: taught(cases[:count]) for count in counts}
-        targets = [load_case(Path(data), volume, seed) for seed in args.seeds]
+        targets = [load_case(data, volume, seed) for seed in args.seeds]
         curves = {"scratch": [play(c, s, None) for c, s in zip(targets, args.seeds, strict=True)]}
         for count, (model, examples) in known.items():
             before = np.mean([untouched(model, case) for case in targets])

@@ -43,17 +43,30 @@ def session_of(
     device, budget : optional
         As for `Session`.
     """
+    folder = project_of(place, axes, time)
+    with _session(folder, device, budget) as session:
+        _open(session, folder, axes, time)
+        yield session
+
+
+@contextmanager
+def _session(
+    folder: Path | None = None, device: str | None = None, budget: int | None = None
+) -> Iterator[Session]:
+    """Make a session that says in the terminal what it has to say, and close it in the end."""
     from brushfire.session import Session
 
-    folder = project_of(place, axes, time)
     session = Session(folder, device=device, memory_budget_bytes=budget, suggest=False)
     told = session.events.notified.connect(_on_notice)
     try:
-        _open(session, folder, axes, time)
         yield session
     finally:
         session.close()
         session.events.notified.disconnect(told)
+
+
+def _is_project(place: Path) -> bool:
+    return place.suffix == SUFFIX or (place / "project.json").is_file()
 
 
 def _open(session: Session, folder: Path, axes: str | None, time: int | None) -> None:
@@ -88,7 +101,7 @@ def project_of(place: Path, axes: str | None, time: int | None) -> Path:
     """
     from brushfire.volumes import open_volume
 
-    if place.suffix == SUFFIX or (place / "project.json").is_file():
+    if _is_project(place):
         return open_project(place).folder
     try:
         volume = open_volume(place, axes=axes, time=time)
@@ -132,13 +145,9 @@ def begin(
     JobFailedError
         With the sentence that says why nothing can be taken over.
     """
-    from brushfire.session import Session
-
     theirs = project_of(source, None, None)
-    session = Session(suggest=False)
-    told = session.events.notified.connect(_on_notice)
-    try:
-        if place.suffix == SUFFIX or (place / "project.json").is_file():
+    with _session() as session:
+        if _is_project(place):
             session.open_project(place)
         else:
             session.open_volume(place, axes=axes, time=time)
@@ -155,9 +164,6 @@ def begin(
             ("Model", f"{session.learning.shown_model}, from {theirs}"),
             ("Known from the start", ", ".join(names)),
         ]
-    finally:
-        session.close()
-        session.events.notified.disconnect(told)
 
 
 def follow(session: Session, job: int) -> JobState:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.classes)
 
-    @property
+    @cached_property
     def counts(self) -> dict[int, int]:
         """Voxels of each class that has any."""
         values, counts = np.unique(self.classes, return_counts=True)

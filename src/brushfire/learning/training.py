@@ -172,7 +172,7 @@ class Trainer:
             more, of_more = probe(average, slabs, held, picked(average.raw_inputs))
             self._cross_fits.ask_too(more, of_more, regions_of(held), places_of(held))
             self._informed = copy.deepcopy(average)
-            known = torch.cat([raw, more]), np.concatenate([classes, of_more])
+            known = with_also(raw, classes, (more, of_more))
             fit(self._informed, *with_also(*known, also))
 
     def for_show(self, model: SegmentationModel) -> SegmentationModel:

@@ -85,7 +85,5 @@ class ClassTable:
     def remove(self, value: int) -> None:
         """Remove a class; another becomes active where it was the active one."""
         self.find(value)
-        self.classes = tuple(c for c in self.classes if c.value != value)
+        self.replace(c for c in self.classes if c.value != value)
         self._retired.add(value)
-        if self.active == value:
-            self.active = self.classes[0].value if self.classes else 0

@@ -184,11 +184,16 @@ def _examples(project: Project) -> tuple[Examples | None, str | None]:
         return None, f"Learning goes on without what the project started from. {error}"
 
 
-def _fresh_state(volume: Volume, budget_bytes: int) -> ProjectState:
+def first_classes() -> tuple[LabelClass, ...]:
+    """Return the classes that every project begins with."""
     first = next_class(())
+    return first, next_class((first,))
+
+
+def _fresh_state(volume: Volume, budget_bytes: int) -> ProjectState:
     return ProjectState(
         volume=reference(volume),
-        classes=(first, next_class((first,))),
+        classes=first_classes(),
         settings=Settings(
             network=suggest_network(volume),
             learning=LearningSettings(cache_bytes=shares(budget_bytes).learning),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brushfire.annotations import next_class
 from brushfire.engine import Engine
 from brushfire.engine import messages as m
 from brushfire.engine.device import choose_device
@@ -34,6 +33,7 @@ from brushfire.session.memory import default_budget, shares
 from brushfire.session.opening import (
     TILE,
     check_opening,
+    first_classes,
     reference,
     resolve_opening,
     suggest_network,
@@ -812,13 +812,8 @@ class Session:
 
     def _begin_with(self, lesson: Lesson) -> None:
         """Take over what another project has learned."""
-        first = next_class(())
-        classes, values = match_classes(
-            self.classes,
-            lesson.classes,
-            fresh=self.classes == (first, next_class((first,)))
-            and not self._need_labels().counts(),
-        )
+        fresh = self.classes == first_classes() and not self._need_labels().counts()
+        classes, values = match_classes(self.classes, lesson.classes, fresh=fresh)
         model, examples = lesson.model, lesson.examples.renumbered(values)
         named = tuple(values[value] for value in model.classes)
         # From here on nothing can fail.
