@@ -12,6 +12,7 @@ from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.growing import grow_trees
 from brushfire.learning.losses import IGNORE
 from brushfire.learning.probe import picked, probe
+from brushfire.networks.architectures import MSD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,10 @@ def fit_pixels(
 
 
 def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:
-    """Fit the head of a model without features on its inputs alone, and standardise them.
+    """Fit the head of a model without features, and standardise its inputs.
+
+    Of MS-D's maps it takes those that are the inputs themselves: random layers tell no more. Of
+    other networks it takes all that they have.
 
     Parameters
     ----------
@@ -81,13 +85,53 @@ def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
     raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
     model.input_mean.copy_(raw.mean(0))
     model.input_std.copy_(raw.std(0, correction=0).clamp(min=1e-6))
-    values = (raw - model.input_mean) / model.input_std
-    start = values.new_zeros(len(model.classes), model.inputs), torch.zeros_like(model.head_bias)
-    target, weights = _target(classes, model.classes)
-    weight, bias = fit_linear(values, target, weights, start, penalty=PENALTY)
+    if model.settings.architecture == MSD:
+        fit_head(model, (raw - model.input_mean) / model.input_std, classes)
+    else:
+        fit_head(model, *maps_at(model, cache, sites))
+
+
+def maps_at(
+    model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
+) -> tuple[Tensor, Tensor]:
+    """Return what the head of a model without features sees at strokes, and their classes.
+
+    Returns
+    -------
+    Tensor, Tensor
+        (voxels, maps), and class values (voxels,); as many voxels as a fit takes.
+    """
+
+    def maps(normalised: Tensor) -> Tensor:
+        return model.maps_of(model.raw_inputs(normalised))
+
     with torch.no_grad():
-        model.head_weight[:, : model.inputs] = weight
-        model.head_bias.copy_(bias)
+        return _chosen(*probe(model, cache, sites, picked(maps)))
+
+
+def fit_head(model: SegmentationModel, values: Tensor, classes: Tensor) -> None:
+    """Fit the head of a model without features, a convex problem.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        Its layers stay as they are.
+    values : Tensor
+        (voxels, maps), of the first maps or all.
+    classes : Tensor
+        (voxels,), class values.
+    """
+    seen = values.shape[1]
+    # Maps are of any scale, and a penalty should not care.
+    mean, std = values.mean(0), values.std(0, correction=0).clamp(min=1e-6)
+    start = values.new_zeros(len(model.classes), seen), torch.zeros_like(model.head_bias)
+    target, weights = _target(classes, model.classes)
+    weight, bias = fit_linear((values - mean) / std, target, weights, start, penalty=PENALTY)
+    weight = weight / std
+    with torch.no_grad():
+        model.head_weight.zero_()
+        model.head_weight[:, :seen] = weight
+        model.head_bias.copy_(bias - weight @ mean)
 
 
 def _target(classes: Tensor, outputs: Sequence[int]) -> tuple[Tensor, Tensor]:

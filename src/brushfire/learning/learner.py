@@ -117,7 +117,7 @@ class Learner:
         self._cache = SlabCache(volume, network.context, learning.cache_bytes)
         self._sampler = PatchSampler(self._cache, self._regions, volume.shape, self._rng)
         self._step_bytes = step_bytes
-        self._smallest_patch = max(_SMALLEST_PATCH, network.largest_dilation + 1)
+        self._smallest_patch = max(_SMALLEST_PATCH, network.least_patch)
         usual = 1 if self._device.type == "cpu" else _BATCH
         self._wanted = Workload(learning.patch, learning.batch or usual)
         self._workload: Workload | None = None

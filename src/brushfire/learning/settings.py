@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brushfire.errors import SettingsError
+from brushfire.networks.architectures import MSD, architecture_of
 
 if TYPE_CHECKING:
     from brushfire.networks.settings import NetworkSettings
@@ -94,15 +95,23 @@ def check_patch(network: NetworkSettings, learning: LearningSettings) -> None:
     Raises
     ------
     SettingsError
-        If patches are not wider than a dilation: that layer would only see beyond their edges.
+        If patches are not wider than a dilation: that layer would only see beyond their edges. Or
+        if they are smaller than the windows of a network that takes no others.
     """
-    largest = network.largest_dilation
-    if learning.patch <= largest:
+    least = network.least_patch
+    if learning.patch >= least:
+        return
+    if network.architecture == MSD:
         raise SettingsError(
             "A training patch is wider than the largest dilation.",
-            got=f"patches of {learning.patch} pixels, a dilation of {largest}",
+            got=f"patches of {learning.patch} pixels, a dilation of {least - 1}",
             do=f"Choose dilations up to {learning.patch - 1}, or larger patches.",
         )
+    raise SettingsError(
+        f"A training patch is as wide as {architecture_of(network.architecture).title} needs.",
+        got=f"patches of {learning.patch} pixels for {least}",
+        do=f"Choose patches of {least} pixels, or smaller windows.",
+    )
 
 
 def _check(what: str, value: float, lowest: float, highest: float) -> None:

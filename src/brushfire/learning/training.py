@@ -90,10 +90,10 @@ class Trainer:
         self._cross_fits: CrossFits | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._fitted_at = 0
-        self._start = copy.deepcopy(model).requires_grad_(False)
+        self._start = copy.deepcopy(model).requires_grad_(False).eval()
         self._start.start(pretrained=settings.pretrained)
+        self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self._model = model.train()
-        self.average = copy.deepcopy(model).requires_grad_(False)
         self._optimiser = self._new_optimiser()
         self._noise = noise_level([self._normalised(slab)[0] for slab in slabs])
 
@@ -116,8 +116,8 @@ class Trainer:
         """Give the head these classes; all other layers and the optimiser go on as they were."""
         old, memory = self._model, self._optimiser.state
         self._model = old.with_classes(classes).train()
-        self.average = self.average.with_classes(classes).requires_grad_(False)
-        self._start = self._start.with_classes(classes).requires_grad_(False)
+        self.average = self.average.with_classes(classes).requires_grad_(False).eval()
+        self._start = self._start.with_classes(classes).requires_grad_(False).eval()
         self._cross_fits = None
         self._optimiser = self._new_optimiser()
         for mine, theirs in zip(self._model.parameters(), old.parameters(), strict=True):
@@ -244,7 +244,8 @@ class Trainer:
         since = self.steps - self._fitted_at
         gentle = 1.0 if self._model.pixels is None or self._start.by_pixel else _GENTLE
         falling = 1 / math.sqrt(1 + since / _FALL)
-        return self._settings.learning_rate * gentle * min(falling, (since + 1) / _WARM_UP)
+        usual = self._settings.learning_rate * self._model.layers.rate
+        return usual * gentle * min(falling, (since + 1) / _WARM_UP)
 
     @property
     def _teacher(self) -> SegmentationModel:
@@ -345,6 +346,13 @@ class Trainer:
         with torch.no_grad():
             for mean, new in pairs:
                 mean.lerp_(new, 1 - decay)
+            # What layers were normalised by goes with their weights.
+            seen = zip(self.average.layers.buffers(), self._model.layers.buffers(), strict=True)
+            for kept, newest in seen:
+                if kept.is_floating_point():
+                    kept.lerp_(newest, 1 - decay)
+                else:
+                    kept.copy_(newest)
 
     def _new_optimiser(self) -> AdamW:
         return AdamW(self._model.parameters(), weight_decay=self._settings.weight_decay)

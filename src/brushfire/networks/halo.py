@@ -43,6 +43,8 @@ def measure_halo(
         Pixels, at most `SegmentationModel.safe_halo`. That safe bound is also the answer where
         the blocks are too small to tell.
     """
+    if model.layers.window is not None:
+        return model.safe_halo  # the same windows for every tile: nothing to measure
     if model.by_pixel:
         return model.feature_reach
     return max((_measure(model, block, core) for block in blocks), default=model.safe_halo)
@@ -52,7 +54,8 @@ def _measure(model: SegmentationModel, block: np.ndarray[Any, Any], core: int) -
     x = torch.from_numpy(np.ascontiguousarray(block, np.float32)).flatten(0, 1)[None]
     x = x.to(model.device)
     height, width = x.shape[2:]
-    top, left = (height - core) // 2, (width - core) // 2
+    step = model.layers.divisor
+    top, left = ((side - core) // 2 // step * step for side in (height, width))
     room = min(top, left)
     with torch.no_grad():
         middle = slice(top, top + core), slice(left, left + core)
@@ -70,8 +73,9 @@ def _measure(model: SegmentationModel, block: np.ndarray[Any, Any], core: int) -
 
 def _tried(model: SegmentationModel, room: int) -> tuple[int, int, int]:
     """Return the margins that are tried: first, beyond the last, step."""
+    step = max(_STEP, model.layers.divisor)
     if model.pixels is None:
-        return _STEP, room - 2 * _STEP + 1, _STEP
+        return step, room - 2 * step + 1, step
     # What is corrected reaches farther than the features in any case, and takes longer to try.
-    step = 2 * _STEP
+    step = max(2 * _STEP, step)
     return -(-model.feature_reach // step) * step, room - step + 1, step

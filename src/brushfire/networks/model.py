@@ -1,8 +1,8 @@
-"""A network that segments: normalisation, features, what tells pixels by them, and MS-D.
+"""A network that segments: normalisation, features, what tells pixels by them, and layers.
 
 The logits are the sum of two parts. The first sees the features of single pixels and is fitted
-in a moment; MS-D sees what that makes of one class all around, beside the image, and
-corrects it. Where there are no features, MS-D is alone and sees the image.
+in a moment; the layers, MS-D for one, see what that makes of one class all around, beside the
+image, and correct it. Where there are no features, the layers are alone and see the image.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from torch import Tensor, nn
 
 from brushfire.errors import ModelError
 from brushfire.geometry import Box, Grid
+from brushfire.networks.backbones import make_backbone
 from brushfire.networks.features import FeatureBank
-from brushfire.networks.msd import MixedScaleDense
-from brushfire.networks.pieces import LEAST, best_cut
+from brushfire.networks.pieces import LEAST, best_cut, outward
 from brushfire.networks.pixel_head import PixelHead
 from brushfire.networks.pretrained import take_over_pretrained
 from brushfire.networks.refining import BANK, INPUTS, class_inputs, guide_of, margins
 from brushfire.networks.snapshot import ModelSnapshot, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from brushfire.networks.kernels import FlatLayout
     from brushfire.networks.settings import NetworkSettings
 
 Core = tuple[slice, slice]
@@ -37,6 +36,7 @@ Core = tuple[slice, slice]
 BUDGET_BYTES = 512 * 2**20
 """Memory that a prediction may take where nobody says how much there is."""
 
+_MARGIN_SHARE = 6  # of a fixed window: what is seen, and not predicted, on each of its sides
 _FARTHEST = 8.0  # standard deviations beyond which an input of the layers is not told apart
 
 # Of kernels, and what torch keeps.
@@ -96,14 +96,7 @@ class SegmentationModel(nn.Module):
         seen, outputs = (INPUTS, 1) if settings.features else (inputs, count)
         self.register_buffer("input_mean", torch.zeros(seen))
         self.register_buffer("input_std", torch.ones(seen))
-        self.layers = MixedScaleDense(
-            seen,
-            settings.depth,
-            settings.width,
-            settings.dilations,
-            outputs,
-            border=settings.border,
-        )
+        self.layers = make_backbone(settings, seen, outputs)
         self.head_weight = nn.Parameter(torch.zeros(outputs, self.layers.maps))
         self.head_bias = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("prior_shift", torch.zeros(count))
@@ -124,9 +117,14 @@ class SegmentationModel(nn.Module):
 
     @property
     def safe_halo(self) -> int:
-        """Pixels beyond which nothing can reach a tile's core, whatever the weights."""
+        """Pixels beyond which nothing can reach a tile's core, whatever the weights.
+
+        In a network that needs fixed windows, the margin of each.
+        """
+        if self.layers.window is not None:
+            return self.layers.window // _MARGIN_SHARE
         seen = 0 if self.bank is None else self.feature_reach + BANK.radius
-        return self.settings.reach + seen
+        return self.layers.reach + seen
 
     @property
     def feature_reach(self) -> int:
@@ -262,14 +260,17 @@ class SegmentationModel(nn.Module):
         inputs = (inputs - self.input_mean[:, None, None]).div_(self.input_std[:, None, None])
         if self.pixels is not None:
             inputs.clamp_(-_FARTHEST, _FARTHEST)
-        if torch.is_grad_enabled():
-            return self._head(*self.layers.flat_maps(inputs))
-        with self.layers.lent_maps(inputs) as (buffer, layout):
-            return self._head(buffer, layout)
+        return self.layers.weighed(inputs, self.head_weight, self.head_bias)
 
-    def _head(self, buffer: Tensor, layout: FlatLayout) -> Tensor:
-        flat = torch.addmm(self.head_bias[:, None], self.head_weight, buffer)
-        return layout.images_of(flat).transpose(0, 1)
+    def maps_of(self, raw: Tensor) -> Tensor:
+        """Return what the head is linear in, (images, maps, height, width), without features.
+
+        Parameters
+        ----------
+        raw : Tensor
+            What `raw_inputs` returned.
+        """
+        return self.layers.features_of(self.standard_features(raw))
 
     def forward(self, x: Tensor, core: Core | None = None) -> Tensor:
         """Return logits (images, classes, height, width), shifted to the volume's proportions.
@@ -288,6 +289,7 @@ class SegmentationModel(nn.Module):
         block: np.ndarray[Any, Any],
         *,
         wanted: tuple[slice, slice] | None = None,
+        origin: tuple[int, int] = (0, 0),
         budget_bytes: int = BUDGET_BYTES,
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return class probabilities of each slice of a block but the outermost `context`.
@@ -301,6 +303,8 @@ class SegmentationModel(nn.Module):
             Intensities, (channels, z + 2 * context, y, x).
         wanted : tuple of slice, optional
             Rows and columns of the block that are wanted, by default all; the others are halo.
+        origin : tuple of int
+            Row and column of the slice at which the block begins, see `surroundings`.
         budget_bytes : int
             Memory that the network may take, block and result apart.
 
@@ -330,41 +334,80 @@ class SegmentationModel(nn.Module):
         core = Box((0, top, left), (count, max(bottom, top), max(right, left)))
         if core.size == 0:
             return np.empty((len(self.classes), *core.shape), np.float32)
-        cell = self._cell(core.shape[1:], (height, width), budget_bytes)
         result = np.empty((len(self.classes), *core.shape), np.float32)
-        for target in Grid(core.shape, (1, *cell)).boxes():
-            part = target.shift(core.start)
-            source = part.grow((0, self.halo, self.halo)).clip(whole.shape)
+        here, there = (0, -origin[0], -origin[1]), (0, *origin)
+        for part in self._parts(core.shift(there), (height, width), budget_bytes):
+            source = self.surroundings(part).shift(here).clip(whole.shape)
+            part = part.shift(here)
             z = part.start[0]
             slab = block[:, z : z + self.settings.slices, *source.slices[1:]]
             inner = part.slices_in(source)
-            result[:, *target.slices] = self._predict(slab, (inner[1], inner[2]))[:, None]
+            result[:, *part.slices_in(core)] = self._predict(slab, (inner[1], inner[2]))[:, None]
         return result
 
-    def _cell(self, size: tuple[int, int], block: tuple[int, int], budget: int) -> tuple[int, int]:
-        """Return the sides of the parts in which ``size`` pixels of a block are predicted."""
+    def surroundings(self, core: Box) -> Box:
+        """Return what must be read to predict a core: as much in z, more in y and x.
+
+        Parameters
+        ----------
+        core : Box
+            Rows and columns counted from the corner of the slice, since networks with several
+            resolutions, and those that need fixed windows, keep to a lattice.
+
+        Returns
+        -------
+        Box
+            It may stick out of the slice.
+        """
+        window = self.layers.window
+        if window is None:
+            return outward(core.grow((0, self.halo, self.halo)), self.layers.divisor)
+        margin = self.safe_halo
+        return outward(core, window - 2 * margin).grow((0, margin, margin))
+
+    def _parts(self, core: Box, block: tuple[int, int], budget: int) -> Iterator[Box]:
+        """Yield the parts of a core, one slice thick, that are predicted one by one."""
+        window = self.layers.window
+        if window is not None:
+            self._check_room(window, window, budget)
+            step = window - 2 * self.safe_halo
+            lattice = outward(core, step)
+            for box in Grid(lattice.shape, (1, step, step)).boxes():
+                cut = box.shift(lattice.start).intersect(core)
+                if cut is not None:
+                    yield cut
+            return
+        more = self.layers.divisor - 1  # that a part may grow by on each side
 
         def fits(*sides: int) -> bool:
-            height, width = (min(side, n) for side, n in zip(sides, block, strict=True))
+            height, width = (
+                min(side + 2 * more, size) for side, size in zip(sides, block, strict=True)
+            )
             return self.bytes_of(height, width) <= budget
 
-        cell = best_cut(size, self.halo, fits)
+        cell = best_cut((core.shape[1], core.shape[2]), self.halo, fits)
         if cell is None:
-            least = [min(LEAST + 2 * self.halo, side) for side in block]
+            height, width = (min(LEAST + 2 * (self.halo + more), side) for side in block)
+            self._check_room(height, width, budget)
+            cell = LEAST, LEAST
+        for part in Grid(core.shape, (1, *cell)).boxes():
+            yield part.shift(core.start)
+
+    def _check_room(self, height: int, width: int, budget: int) -> None:
+        needed = self.bytes_of(height, width)
+        if needed > budget:
             raise ModelError(
                 "The maps of a small part of a slice fit into the memory that the network gets.",
-                got=f"{budget / 2**20:.0f} MiB for {self.bytes_of(*least) / 2**20:.0f} MiB",
+                got=f"{budget / 2**20:.0f} MiB for {needed / 2**20:.0f} MiB",
                 do="Give the session more memory, or choose a network of less depth and width.",
             )
-        return cell
 
     def bytes_of(self, height: int, width: int) -> int:
         """Return about how many bytes it takes to predict a part of a slice, its halo included."""
-        # The maps, the sums, and the inputs of the layers twice: as they were and as they are.
-        values = self.layers.maps + 4 * len(self.classes) + 2 * self.layers.channels
-        values += self.inputs + 2 * self.channels * self.settings.slices
+        # The sums, and the inputs of the layers twice: as they were and as they are.
+        values = 4 * len(self.classes) + self.inputs + 2 * self.channels * self.settings.slices
         scratch = _SCRATCH_BYTES.get(self.device.type, _OTHER_SCRATCH_BYTES)
-        return scratch + 4 * values * self.layers.layout(1, height, width).total
+        return scratch + self.layers.bytes_of(height, width) + 4 * values * height * width
 
     def _predict(self, slab: np.ndarray[Any, Any], core: Core) -> np.ndarray[Any, Any]:
         """Return probabilities (classes, y, x) of the core of a slab (channels, slices, y, x)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
+from brushfire.geometry import Box
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -12,6 +14,14 @@ _FINER = 1.1  # between the sides of parts that are considered
 
 LEAST = 32
 """Sides of the smallest parts in pixels, halo apart: below it nearly all work is halo."""
+
+
+def outward(box: Box, step: int) -> Box:
+    """Return a box whose rows and columns begin and end at multiples of ``step`` around it."""
+    (z, *low), (end, *high) = box.start, box.stop
+    top, left = (start // step * step for start in low)
+    bottom, right = (-(-stop // step) * step for stop in high)
+    return Box((z, top, left), (end, bottom, right))
 
 
 def best_cut(

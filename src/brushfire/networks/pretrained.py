@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load
 
+from brushfire.networks.architectures import MSD
+
 if TYPE_CHECKING:
     from brushfire.networks.model import SegmentationModel
 
@@ -46,7 +48,8 @@ def take_over_pretrained(model: SegmentationModel, *, weights: bool = True) -> b
     names = [name for name in shipped if name in own]
     fits = (
         weights
-        and model.layers.dilations == dilations
+        and model.settings.architecture == MSD
+        and model.settings.layer_dilations == dilations
         and set(names) == set(own)
         and all(own[name].shape == shipped[name].shape for name in names)
     )

@@ -6,6 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from brushfire.errors import SettingsError
+from brushfire.networks.architectures import (
+    MSD,
+    NORMS,
+    UNETR,
+    WINDOW,
+    Architecture,
+    Norm,
+    architecture_of,
+    read_arguments,
+)
 
 if TYPE_CHECKING:
     from brushfire.geometry import Triple
@@ -13,34 +23,48 @@ if TYPE_CHECKING:
 Border = Literal["zero", "reflect", "symmetric"]
 BORDERS: tuple[Border, ...] = get_args(Border)
 
-MAX_DEPTH = 400
-MAX_WIDTH = 64
 MAX_DILATION = 64
-MAX_SLICES = 7
+MAX_SLICES = {2: 7, 3: 63}
+MAX_WINDOW = 512
+_WINDOW_STEP = 32
+_LEAST_PATCH = 64  # of networks with several resolutions
 _NEAR = 1.5  # pixels between slices up to which neighbours help
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Shape of a mixed-scale dense network.
+    """Shape of a network.
 
     Parameters
     ----------
     depth : int
-        Layers, 1 to 400.
+        Layers of MS-D, 1 to 400; resolutions of other networks.
     width : int
-        Maps that each layer adds, 1 to 64.
+        Maps that each layer of MS-D adds, 1 to 64; channels of others at their finest resolution.
     dilations : tuple of int
-        Dilations that the layers cycle through, each 1 to 64 pixels.
+        Dilations that the layers of MS-D cycle through, each 1 to 64 pixels.
     slices : int
-        Neighbouring slices given as input channels, odd, 1 to 7; the middle one is segmented.
+        Neighbouring slices that the network sees, odd; the middle one is segmented. In two
+        dimensions they are input channels, 1 to 7; in three a slab, 3 to 63.
     features : bool
         Whether multi-scale features of the middle slice are fitted, and the layers correct what
         comes of that, class by class. Otherwise the layers see intensities and give all classes.
     border : str
+        Of MS-D:
         What the layers see beyond the edges of a slice: "zero" for zeros, "reflect" for the maps
         mirrored at their outermost pixels, "symmetric" for the maps mirrored at their edges, so
         that the outermost pixels are seen twice.
+    architecture : str
+        A name of `ARCHITECTURES`.
+    axes : int
+        2, or 3 where the network convolves across slices too.
+    norm : str
+        How layers of networks other than MS-D are normalised: "batch" by what was seen while
+        learning, "instance" and "group" by what is in sight, so that they need fixed windows.
+    window : int
+        Side in pixels of such windows, a multiple of 32 up to 512.
+    arguments : str
+        Further arguments of the network's definition, a JSON object.
 
     Raises
     ------
@@ -54,19 +78,28 @@ class NetworkSettings:
     slices: int = 1
     features: bool = True
     border: Border = "zero"
+    architecture: str = MSD
+    axes: int = 2
+    norm: Norm = "batch"
+    window: int = WINDOW
+    arguments: str = "{}"
 
     def __post_init__(self) -> None:
         # Settings read from JSON bring lists; a frozen value compares and hashes with tuples.
         object.__setattr__(self, "dilations", tuple(self.dilations))
-        _check_range("Depth", self.depth, MAX_DEPTH)
-        _check_range("Width", self.width, MAX_WIDTH)
+        kind = architecture_of(self.architecture)
+        for what, value in (("Depth", self.depth), ("Width", self.width)):
+            _check_whole(what, value)
+        kind.depth.check(f"Depth of {kind.title}", self.depth)
+        kind.width.check(f"Width of {kind.title}", self.width)
+        read_arguments(kind, self.arguments)
         if not self.dilations:
             raise SettingsError(
                 "A network needs at least one dilation.", got="none", do="Use 1 to 10."
             )
         for dilation in self.dilations:
             _check_range("A dilation", dilation, MAX_DILATION)
-        _check_range("The number of slices", self.slices, MAX_SLICES)
+        self._check_dimensions(kind)
         if self.slices % 2 == 0:
             raise SettingsError(
                 "The number of slices is odd, so that one of them is in the middle.",
@@ -80,6 +113,34 @@ class NetworkSettings:
                 do=f"Choose one of: {', '.join(BORDERS)}.",
             )
 
+    def _check_dimensions(self, kind: Architecture) -> None:
+        if self.axes not in kind.axes:
+            raise SettingsError(
+                f"{kind.title} computes in {' or '.join(map(str, kind.axes))} dimensions.",
+                got=self.axes,
+                do=f"Choose {kind.axes[0]}.",
+            )
+        _check_range("The number of slices", self.slices, MAX_SLICES[self.axes])
+        if self.axes == 3 and (self.slices == 1 or self.features):
+            raise SettingsError(
+                "A network in three dimensions sees intensities of three slices or more.",
+                got=f"{self.slices} slice(s), {'features' if self.features else 'intensities'}",
+                do="Choose 15 slices, say, without multi-scale input; or two dimensions.",
+            )
+        if self.norm not in NORMS:
+            raise SettingsError(
+                "Layers are normalised by what was seen while learning, or by what is in sight.",
+                got=repr(self.norm),
+                do=f"Choose one of: {', '.join(NORMS)}.",
+            )
+        _check_range("The side of a window", self.window, MAX_WINDOW)
+        if self.window % _WINDOW_STEP:
+            raise SettingsError(
+                f"The side of a window is a multiple of {_WINDOW_STEP}.",
+                got=self.window,
+                do=f"Choose {-(-self.window // _WINDOW_STEP) * _WINDOW_STEP}.",
+            )
+
     @property
     def context(self) -> int:
         """Slices that a prediction needs on each side of its own."""
@@ -90,19 +151,38 @@ class NetworkSettings:
         return self.dilations[layer % len(self.dilations)]
 
     @property
+    def layer_dilations(self) -> tuple[int, ...]:
+        """The dilation of each layer of MS-D, in pixels."""
+        return tuple(self.dilation(layer) for layer in range(self.depth))
+
+    @property
     def largest_dilation(self) -> int:
-        """The largest dilation of any layer, in pixels."""
-        return max(self.dilations[: self.depth])
+        """The largest dilation of any layer of MS-D, in pixels; 0 in other networks."""
+        return max(self.dilations[: self.depth]) if self.architecture == MSD else 0
+
+    @property
+    def least_patch(self) -> int:
+        """Side in pixels of the smallest patches that the network can learn from."""
+        if self.architecture == MSD:
+            return self.largest_dilation + 1
+        return self.window if self.architecture == UNETR else _LEAST_PATCH
 
     @property
     def reach(self) -> int:
-        """Largest distance in pixels over which the layers can pass a value on."""
+        """Largest distance in pixels over which the layers of MS-D can pass a value on."""
         return sum(self.dilation(layer) for layer in range(self.depth))
 
 
+def _check_whole(what: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise SettingsError(
+            f"{what} is a whole number.", got=repr(value), do="Choose such a number."
+        )
+
+
 def _check_range(what: str, value: object, highest: int) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or not 1 <= int(str(value)) <= highest:
+    _check_whole(what, value)
+    if not 1 <= int(str(value)) <= highest:
         raise SettingsError(
             f"{what} is a whole number from 1 to {highest}.",
             got=repr(value),

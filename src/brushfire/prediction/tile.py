@@ -16,24 +16,22 @@ if TYPE_CHECKING:
     from brushfire.volumes import Volume
 
 
-def read_box(core: Box, *, halo: int, context: int, shape: Triple) -> Box:
+def read_box(model: SegmentationModel, core: Box, shape: Triple) -> Box:
     """Return what must be read to predict ``core``.
 
-    The halo is clipped at the volume's own borders in y and x, where the network pads as it does
-    for a whole slice; in z the box may stick out, and the volume reflects there.
+    What lies around is clipped at the volume's own borders in y and x, where the network pads as
+    it does for a whole slice; in z the box may stick out, and the volume reflects there.
 
     Parameters
     ----------
+    model : SegmentationModel
+        Knows what it needs around.
     core : Box
         What the tile writes, level 0.
-    halo : int
-        Margin in y and x, voxels.
-    context : int
-        Slices before and behind.
     shape : tuple of int
         The volume, z, y, x.
     """
-    grown = core.grow((context, halo, halo))
+    grown = model.surroundings(core).grow((model.context, 0, 0))
     inside = grown.clip(shape)
     return Box(
         (grown.start[0], inside.start[1], inside.start[2]),
@@ -61,10 +59,11 @@ def predict_box(
     -------
     ndarray of float32, shape (classes, z, y, x)
     """
-    outer = read_box(core, halo=model.halo, context=model.context, shape=volume.shape)
+    outer = read_box(model, core, volume.shape)
     return model.probabilities(
         volume.read_padded(outer),
         wanted=core.slices_in(outer)[1:],
+        origin=(outer.start[1], outer.start[2]),
         budget_bytes=budget_bytes,
     )
 

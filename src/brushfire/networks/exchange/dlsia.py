@@ -40,15 +40,16 @@ import torch
 from torch import Tensor
 
 from brushfire.errors import ModelError
+from brushfire.networks.architectures import ARCHITECTURES, MSD
 from brushfire.networks.exchange.state import (
     DILATIONS,
     Tensors,
     build,
     check_exportable,
     checked_dilations,
+    mixed_scale_of,
     normalisation,
 )
-from brushfire.networks.settings import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,10 +145,10 @@ def to_dlsia(model: SegmentationModel) -> dict[str, Tensor]:
         If the model has features or another border.
     """
     check_exportable(model, "dlsia", ("zero", "reflect"))
-    inputs, own, width = model.inputs, model.layers.width, _width(model)
+    inputs, own, width = model.inputs, mixed_scale_of(model).width, _width(model)
     state = _first_layer(model)
-    biases = model.layers.biases.detach().view(-1, own)
-    for layer, weight in enumerate(model.layers.weights, 1):
+    biases = mixed_scale_of(model).biases.detach().view(-1, own)
+    for layer, weight in enumerate(mixed_scale_of(model).weights, 1):
         kernels = weight.new_zeros(width, inputs + layer * width, 3, 3)
         kernels[:own] = _spread(weight.detach(), inputs, own, width)
         offsets = biases.new_zeros(width)
@@ -163,7 +164,7 @@ def to_dlsia(model: SegmentationModel) -> dict[str, Tensor]:
 
 def dlsia_dilations(model: SegmentationModel) -> list[list[int]]:
     """Return the ``custom_msdnet`` of `to_dlsia`: rows are maps of a layer, columns are layers."""
-    return [[1, *model.layers.dilations]] * _width(model)
+    return [[1, *mixed_scale_of(model).dilations]] * _width(model)
 
 
 @dataclass
@@ -214,8 +215,10 @@ def _read(tensors: Tensors, dilations: Sequence[int]) -> _Maps:
     cycle = checked_dilations(dilations)
     inputs = tensors.shape(_conv(0, 0) + "weight", 4)[1]
     outputs = tensors.shape(_HEAD + "bias", 1)[0]
-    if inputs > MAX_DEPTH:
-        raise tensors.refusal(f"{inputs} inputs", f"Choose one with {MAX_DEPTH} at most.")
+    if inputs > ARCHITECTURES[MSD].depth.highest:
+        raise tensors.refusal(
+            f"{inputs} inputs", f"Choose one with {ARCHITECTURES[MSD].depth.highest} at most."
+        )
     # First the inputs without what is below zero, which stand for them from then on.
     layers, dilated = [-1] * inputs, [1] * inputs
     weights = [_middle(inputs + n, n) for n in range(inputs)]
@@ -325,7 +328,7 @@ def _shortest_cycle(values: list[int]) -> list[int]:
 
 def _width(model: SegmentationModel) -> int:
     """Return how many maps a layer has there."""
-    return max(model.layers.width, 2 * model.inputs)
+    return max(mixed_scale_of(model).width, 2 * model.inputs)
 
 
 def _first_layer(model: SegmentationModel) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from brushfire.networks.exchange.state import (
     Tensors,
     build,
     check_exportable,
+    mixed_scale_of,
     normalisation,
 )
 
@@ -120,9 +121,9 @@ def to_msd_pytorch(model: SegmentationModel) -> dict[str, Tensor]:
     state = {
         _SCALE + "weight": torch.diag(1 / std)[:, :, None, None],
         _SCALE + "bias": -mean / std,
-        _BLOCK + "bias": model.layers.biases,
+        _BLOCK + "bias": mixed_scale_of(model).biases,
     }
-    for layer, weight in enumerate(model.layers.weights):
+    for layer, weight in enumerate(mixed_scale_of(model).weights):
         state[f"{_BLOCK}weight{layer}"] = weight
     state[_HEAD + "weight"] = model.head_weight[:, :, None]
     state[_HEAD + "bias"] = model.head_bias + model.prior_shift

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from brushfire.errors import ModelError, SettingsError
+from brushfire.networks.backbones.mixed_scale import MixedScaleBackbone
 from brushfire.networks.model import SegmentationModel
 from brushfire.networks.settings import NetworkSettings
 
@@ -171,9 +172,10 @@ def build(
     )
     # The model's own tensors are of single precision, so that copying rounds.
     with torch.no_grad():
-        for mine, given in zip(model.layers.weights, weights, strict=True):
+        layers = mixed_scale_of(model)
+        for mine, given in zip(layers.weights, weights, strict=True):
             mine.copy_(given)
-        model.layers.biases.copy_(biases)
+        layers.biases.copy_(biases)
         model.head_weight.copy_(head_weight)
         model.head_bias.copy_(head_bias)
     for name, value in model.state_dict().items():
@@ -236,8 +238,26 @@ def normalisation(model: SegmentationModel) -> tuple[Tensor, Tensor]:
     return mean + std * model.input_mean, std * model.input_std
 
 
+def mixed_scale_of(model: SegmentationModel) -> MixedScaleBackbone:
+    """Return the layers of a model.
+
+    Raises
+    ------
+    ModelError
+        If they are not those of an MS-D network.
+    """
+    if not isinstance(model.layers, MixedScaleBackbone):
+        raise ModelError(
+            "Programs for mixed-scale dense networks have no others.",
+            got=f"a model with the network {model.settings.architecture}",
+            do="Export an MS-D network, or keep this one as a model file.",
+        )
+    return model.layers
+
+
 def check_exportable(model: SegmentationModel, program: str, borders: Sequence[Border]) -> None:
     """Raise a ModelError if a program has no network that computes what the model does."""
+    mixed_scale_of(model)
     if model.settings.features:
         raise ModelError(
             f"{program} has networks that see intensities and nothing else.",

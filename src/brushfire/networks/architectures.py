@@ -1,0 +1,238 @@
+"""Which networks there are, and what each can be; importable without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from brushfire.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Norm = Literal["batch", "instance", "group"]
+NORMS: tuple[Norm, ...] = ("batch", "instance", "group")
+
+WINDOW = 192
+"""Side in pixels of the fixed windows of networks that need such, by default."""
+
+_LONGEST = 4096  # characters of further arguments
+
+
+@dataclass(frozen=True)
+class Span:
+    """Whole numbers that may be chosen: from, to, in steps of, and what is taken by default."""
+
+    lowest: int
+    highest: int
+    usual: int
+    step: int = 1
+
+    def check(self, what: str, value: int) -> None:
+        """Check a value.
+
+        Raises
+        ------
+        SettingsError
+            If it is none of them.
+        """
+        if self.lowest <= value <= self.highest and value % self.step == 0:
+            return
+        steps = "" if self.step == 1 else f", a multiple of {self.step}"
+        one = self.lowest == self.highest
+        rule = f"is {self.lowest}" if one else f"is from {self.lowest} to {self.highest}{steps}"
+        raise SettingsError(f"{what} {rule}.", got=value, do=f"Choose {self.usual}, say.")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of network.
+
+    Parameters
+    ----------
+    name : str
+        As in settings and files.
+    title : str
+        As people read it.
+    text : str
+        What it is good for, and its paper.
+    depth, width : Span
+        What `NetworkSettings.depth` and `width` may be: for U-shaped networks the number of
+        resolutions, and the channels at the finest.
+    package : str or None
+        What must be installed.
+    axes : tuple of int
+        Dimensions in which it computes.
+    transformer : bool
+        Whether every pixel of a window sees every other, or windows inside it, so that what it
+        answers depends on where the window lies.
+    arguments : frozenset of str
+        Further arguments of its definition that settings may give, by MONAI's names.
+    """
+
+    name: str
+    title: str
+    text: str
+    depth: Span
+    width: Span
+    package: str | None = "monai"
+    axes: tuple[int, ...] = (2, 3)
+    transformer: bool = False
+    arguments: frozenset[str] = field(default_factory=frozenset)
+
+
+MSD = "msd"
+UNETR = "unetr"
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    one.name: one
+    for one in (
+        Architecture(
+            MSD,
+            "MS-D",
+            "Few weights, learns from a handful of slices (Pelt & Sethian 2018).",
+            Span(1, 400, 24),
+            Span(1, 64, 1),
+            package=None,
+            axes=(2,),
+        ),
+        Architecture(
+            "basic_unet",
+            "U-Net",
+            "The plain U-Net (Ronneberger 2015; MONAI BasicUNet).",
+            Span(5, 5, 5),
+            Span(4, 128, 16, 2),
+            arguments=frozenset({"features", "act", "norm", "bias", "dropout", "upsample"}),
+        ),
+        Architecture(
+            "dynunet",
+            "nnU-Net's shape",
+            "Strided convolutions, wider with depth (Isensee 2021; MONAI DynUNet).",
+            Span(3, 7, 5),
+            Span(4, 128, 16),
+            arguments=frozenset(
+                {"kernel_size", "strides", "upsample_kernel_size", "filters", "dropout",
+                 "norm_name", "act_name", "res_block", "trans_bias"}
+            ),
+        ),
+        Architecture(
+            "segresnet",
+            "SegResNet",
+            "Residual encoder, slim decoder (Myronenko 2018; MONAI SegResNet).",
+            Span(2, 6, 4),
+            Span(4, 128, 16, 2),
+            arguments=frozenset(
+                {"init_filters", "dropout_prob", "act", "norm", "blocks_down", "blocks_up",
+                 "upsample_mode"}
+            ),
+        ),
+        Architecture(
+            "attention_unet",
+            "Attention U-Net",
+            "Gates tell which details to let through (Oktay 2018; MONAI AttentionUnet).",
+            Span(3, 6, 4),
+            Span(4, 128, 16, 2),
+            arguments=frozenset(
+                {"channels", "strides", "kernel_size", "up_kernel_size", "dropout"}
+            ),
+        ),
+        Architecture(
+            UNETR,
+            "UNETR",
+            "A transformer over patches of 16 pixels (Hatamizadeh 2022; MONAI UNETR).",
+            Span(4, 4, 4),
+            Span(4, 64, 16, 4),
+            transformer=True,
+            arguments=frozenset(
+                {"feature_size", "hidden_size", "mlp_dim", "num_heads", "proj_type", "norm_name",
+                 "conv_block", "res_block", "dropout_rate", "qkv_bias", "img_size"}
+            ),
+        ),
+        Architecture(
+            "swin_unetr",
+            "Swin UNETR",
+            "Attention within shifted windows (Hatamizadeh 2022; MONAI SwinUNETR).",
+            Span(5, 5, 5),
+            Span(12, 96, 12, 12),
+            transformer=True,
+            arguments=frozenset(
+                {"patch_size", "depths", "num_heads", "window_size", "qkv_bias", "mlp_ratio",
+                 "feature_size", "norm_name", "drop_rate", "attn_drop_rate", "dropout_path_rate",
+                 "normalize", "patch_norm", "downsample", "use_v2"}
+            ),
+        ),
+    )
+}  # fmt: skip
+"""All networks by name."""
+
+
+def architecture_of(name: str) -> Architecture:
+    """Return the network of a name.
+
+    Raises
+    ------
+    SettingsError
+        If there is none.
+    """
+    found = ARCHITECTURES.get(name)
+    if found is None:
+        raise SettingsError(
+            "A network is one of those that Brushfire knows.",
+            got=repr(name),
+            do=f"Choose one of: {', '.join(ARCHITECTURES)}.",
+        )
+    return found
+
+
+def check_installed(architecture: Architecture) -> None:
+    """Check that what a network needs is there; nothing is imported.
+
+    Raises
+    ------
+    SettingsError
+        If its package is not installed.
+    """
+    if architecture.package is not None and find_spec(architecture.package) is None:
+        raise SettingsError(
+            f"{architecture.title} comes from the package {architecture.package}.",
+            got="an installation without it",
+            do='Run: pip install "napari-brushfire[networks]", or choose MS-D.',
+        )
+
+
+def read_arguments(architecture: Architecture, text: str) -> dict[str, Any]:
+    """Return the further arguments of a network's definition: plain values only.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Whose.
+    text : str
+        A JSON object, as in `NetworkSettings.arguments`.
+
+    Raises
+    ------
+    SettingsError
+        If it is no such object, or names what is no argument of that network.
+    """
+    try:
+        values = json.loads(text) if len(text) <= _LONGEST else None
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise SettingsError(
+            "Further arguments of a network are a JSON object.",
+            got=text[:60],
+            do='Write for example {"dropout": 0.1}, or {}.',
+        )
+    unknown = sorted(set(values) - architecture.arguments)
+    if unknown:
+        known = ", ".join(sorted(architecture.arguments)) or "none"
+        raise SettingsError(
+            f"{architecture.title} has these further arguments: {known}.",
+            got=", ".join(unknown),
+            do="Leave the others out.",
+        )
+    return values
