@@ -146,7 +146,7 @@ torch.set_num_threads(1)
 for name, depth, width, slices, side in (
     ("basic_unet", 5, 16, 1, 512), ("dynunet", 5, 16, 1, 512), ("segresnet", 4, 16, 1, 512),
     ("attention_unet", 4, 16, 1, 512), ("unetr", 4, 16, 1, 512), ("swin_unetr", 5, 12, 1, 512),
-    ("msd", 60, 1, 1, 800), ("dynunet", 5, 16, 15, 160),
+    ("msd", 60, 1, 1, 800), ("dynunet", 5, 16, 15, 192),
 ):
     layers = make_backbone(
         NetworkSettings(depth, width, slices=slices, features=False, architecture=name,

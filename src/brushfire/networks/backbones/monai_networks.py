@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _MOST_WEIGHTS = 200_000_000
 _REACH = 16  # times the divisor: what convolutions and resolutions of these shapes pass on
 _TRANSFORMER_RATE = 0.25
-_SCRATCH = 1.1  # times what tensors take: convolutions keep some for themselves
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,7 @@ class MonaiNetwork(nn.Module):
         if size not in self._bytes:
             net = copy.deepcopy(self.net).to("meta").eval()
             with torch.no_grad():
-                found = peak_bytes(net, (1, self._inputs, *size))
-            self._bytes[size] = round(_SCRATCH * found)
+                self._bytes[size] = peak_bytes(net, (1, self._inputs, *size))
         return self._bytes[size]
 
     def stages(self) -> list[list[Part]]:
