@@ -95,4 +95,5 @@ def peak_bytes(run: Callable[[Tensor], object], shape: tuple[int, ...]) -> int:
     x = torch.empty(shape, device="meta")
     with _Ledger() as ledger:
         run(x)
-    return round(_ALWAYS * (ledger.peak + _SOMETIMES * ledger.scratch))
+    found: float = _ALWAYS * (ledger.peak + _SOMETIMES * ledger.scratch)
+    return round(found)
