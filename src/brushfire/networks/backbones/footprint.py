@@ -75,7 +75,8 @@ def _columns(args: tuple[Any, ...], result: Tensor) -> int:
     _, weight, _, strides, _, _, transposed, *_ = args
     if transposed or result.ndim < 5 or max(strides) == 1:
         return 0
-    return 4 * weight[0].numel() * result[0, 0].numel()
+    columns: int = 4 * weight[0].numel() * result[0, 0].numel()
+    return columns
 
 
 def _key(value: Tensor) -> int:
