@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
@@ -45,14 +45,23 @@ class AdamW:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def step(self, rate: float) -> None:
-        """Move every parameter that has a gradient, at learning rate ``rate``."""
+    def step(self, rate: float, shares: Mapping[Tensor, Tensor] | None = None) -> None:
+        """Move every parameter that has a gradient, at learning rate ``rate``.
+
+        Parameters
+        ----------
+        rate : float
+            Learning rate.
+        shares : mapping, optional
+            Of the rate, for each element of some parameters; 1 for all others.
+        """
         with torch.no_grad():
             for parameter in self._parameters:
                 if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, rate)
+                    share = shares.get(parameter) if shares else None
+                    self._move(parameter, parameter.grad, rate, share)
 
-    def _move(self, parameter: Tensor, slope: Tensor, rate: float) -> None:
+    def _move(self, parameter: Tensor, slope: Tensor, rate: float, share: Tensor | None) -> None:
         seen = self.state.get(parameter)
         if seen is None:
             seen = self.state[parameter] = Moments(
@@ -62,9 +71,13 @@ class AdamW:
         seen.mean.lerp_(slope, 1 - _MEAN)
         seen.square.mul_(_SQUARE).addcmul_(slope, slope, value=1 - _SQUARE)
         root = (1 - _SQUARE**seen.steps) ** 0.5
-        parameter.mul_(1 - rate * self._decay)
+        decay: float | Tensor = rate * self._decay
+        towards = seen.mean
+        if share is not None:
+            decay, towards = decay * share, towards * share
+        parameter.mul_(1 - decay)
         parameter.addcdiv_(
-            seen.mean,
+            towards,
             (seen.square.sqrt() / root).add_(_TINY),
             value=-rate / (1 - _MEAN**seen.steps),
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brushfire.errors import SettingsError
+from brushfire.learning.transfer.schedules import SCHEDULES, Schedule
 from brushfire.networks.architectures import MSD, architecture_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ class LearningSettings:
         Whether a model is corrected for how common classes are in the volume.
     examples : bool
         Whether what a project started from is learned beside its strokes.
+    schedule : str
+        Which weights learn, and when, see `SCHEDULES`.
+    frozen_steps : int
+        Steps for which the last layer learns alone in the schedule "frozen", 0 to 100,000.
+    grading : float
+        Share of the rate of the stage after it that each stage gets in the schedule "graded",
+        above 0 to 1.
+    rank : int
+        Directions of a change in the schedule "low-rank", 1 to 64.
     held_out : float
         Share of the stroke regions of a class that is kept for validation, 0 to 0.5.
     cache_bytes : int
@@ -72,6 +82,10 @@ class LearningSettings:
     trees: bool = True
     proportions: bool = True
     examples: bool = True
+    schedule: Schedule = "all"
+    frozen_steps: int = 100
+    grading: float = 0.7
+    rank: int = 4
     held_out: float = 0.2
     cache_bytes: int = 256 * 2**20
 
@@ -85,6 +99,15 @@ class LearningSettings:
         _check("Label smoothing", self.label_smoothing, 0.0, 0.5)
         _check("The weight of consistency", self.consistency, 0.0, 100.0)
         _check("The averaging decay", self.average, 0.0, 0.9999)
+        if self.schedule not in SCHEDULES:
+            raise SettingsError(
+                "A schedule says which weights learn.",
+                got=repr(self.schedule),
+                do=f"Choose one of: {', '.join(SCHEDULES)}.",
+            )
+        _check("The number of steps with frozen layers", self.frozen_steps, 0, 100_000)
+        _check("The grading of rates", self.grading, 1e-3, 1.0)
+        _check("The rank", self.rank, 1, 64)
         _check("The held-out share", self.held_out, 0.0, 0.5)
         _check("The cache in bytes", self.cache_bytes, 2**20, 2**40)
 

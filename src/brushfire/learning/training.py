@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brushfire.learning.adamw import AdamW
 from brushfire.learning.convex import class_weights
 from brushfire.learning.crossfits import CrossFits
 from brushfire.learning.disturbance import disturbed, noise_level
@@ -25,6 +24,7 @@ from brushfire.learning.fitting import (
 )
 from brushfire.learning.losses import consistency_loss, segmentation_loss
 from brushfire.learning.probe import picked, probe
+from brushfire.learning.transfer.pace import Pace
 from brushfire.learning.workload import counted
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Trainer:
         self._start.start(pretrained=settings.pretrained)
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self._model = model.train()
-        self._optimiser = self._new_optimiser()
+        self._pace = Pace(self._model, settings)
         self._noise = noise_level([self._normalised(slab)[0] for slab in slabs])
 
     @property
@@ -114,15 +114,12 @@ class Trainer:
 
     def set_classes(self, classes: Sequence[int]) -> None:
         """Give the head these classes; all other layers and the optimiser go on as they were."""
-        old, memory = self._model, self._optimiser.state
-        self._model = old.with_classes(classes).train()
+        self._model = self._model.with_classes(classes).train()
         self.average = self.average.with_classes(classes).requires_grad_(False).eval()
         self._start = self._start.with_classes(classes).requires_grad_(False).eval()
         self._cross_fits = None
-        self._optimiser = self._new_optimiser()
-        for mine, theirs in zip(self._model.parameters(), old.parameters(), strict=True):
-            if mine.shape == theirs.shape and theirs in memory:
-                self._optimiser.state[mine] = memory[theirs]
+        before, self._pace = self._pace, Pace(self._model, self._settings)
+        self._pace.adopt(before)
 
     @property
     def examples(self) -> tuple[Tensor, Labels] | None:
@@ -225,8 +222,9 @@ class Trainer:
             Labelled voxels of each class.
         """
         rate = self._rate()
+        self._pace.prepare(self.steps)
         loss = self._loss(patches, counts)
-        self._optimiser.forget_gradients()
+        self._pace.forget_gradients()
         torch.autograd.backward(loss)
         value = float(loss.detach())
         norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP))
@@ -234,7 +232,7 @@ class Trainer:
             self.lost += 1
             return value, rate
         self.lost = 0
-        self._optimiser.step(rate)
+        self._pace.move(rate, self.steps)
         self.steps += 1
         self._follow()
         return value, rate
@@ -269,7 +267,7 @@ class Trainer:
             self._cross_fits.make()  # made once after new strokes: no part of a step
         with counted(self._model.device) as count:
             torch.autograd.backward(self._loss(patches, counts))
-        self._optimiser.forget_gradients()
+        self._pace.forget_gradients()
         return count.bytes
 
     def _loss(self, patches: Sequence[Patch], counts: Mapping[int, int]) -> Tensor:
@@ -353,6 +351,3 @@ class Trainer:
                     kept.lerp_(newest, 1 - decay)
                 else:
                     kept.copy_(newest)
-
-    def _new_optimiser(self) -> AdamW:
-        return AdamW(self._model.parameters(), weight_decay=self._settings.weight_decay)

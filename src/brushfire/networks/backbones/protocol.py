@@ -77,5 +77,14 @@ class Backbone(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Return parameters by name, as torch does."""
 
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return parameters, as torch does."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Return all modules inside, as torch does."""
+
+    def train(self, mode: bool = True) -> object:
+        """Say whether what layers are normalised by is noted, as torch does."""
+
     def buffers(self) -> Iterator[Tensor]:
         """Return what was noted while learning, and is no parameter, as torch does."""
