@@ -166,6 +166,14 @@ def test_numbers_that_json_has_not_become_null_and_tuples_lists() -> None:
     assert ModelCard.from_json(card.to_json()) == card
 
 
+def test_scores_are_told_as_far_as_they_are_scores() -> None:
+    card = replace(small_file().card, metrics={"mean_dice": 0.9, "dice": {"2": 0.8, "1": None}})
+    assert (card.mean_dice, card.dice) == (0.9, {"pore": 0.8})
+    for odd in ({"mean_dice": "high", "dice": [1]}, {"mean_dice": True, "dice": {"1": 7}}, {}):
+        assert replace(card, metrics=odd).mean_dice is None
+        assert replace(card, metrics=odd).dice == {}
+
+
 KEYS = sorted(set(json.loads(small_file().card.to_json())) - {"format", "version"})
 
 
@@ -204,6 +212,11 @@ def test_a_card_without_a_key_or_with_another_kind_of_value_is_refused(key: str)
 def test_a_card_that_no_program_wrote_is_refused(data: bytes) -> None:
     with pytest.raises(ModelError):
         ModelCard.from_json(data)
+
+
+def test_a_text_that_could_not_be_read_again_is_not_written() -> None:
+    with pytest.raises(ModelError, match="10000 letters"):
+        small_file(description="x" * 10_001)
 
 
 def test_a_card_of_a_newer_version_says_what_to_do() -> None:

@@ -122,7 +122,7 @@ class ModelCard:
     Raises
     ------
     ModelError
-        If the name cannot be one.
+        If the name cannot be one, or a text is too long.
     AnnotationError
         If two classes share a value or a name.
     ValueError
@@ -146,6 +146,13 @@ class ModelCard:
     def __post_init__(self) -> None:
         check_name(self.name)
         check_classes(self.classes)
+        for written in (self.licence, self.description):
+            if len(written) > reading.LONGEST:
+                raise ModelError(
+                    f"A text on a card has at most {reading.LONGEST} letters.",
+                    got=len(written),
+                    do="Say it in fewer.",
+                )
         # As JSON holds them, so that a card equals the one that is read back.
         object.__setattr__(self, "network", reading.plain(self.network))
         object.__setattr__(self, "metrics", reading.plain(self.metrics))
@@ -154,6 +161,19 @@ class ModelCard:
         sums = [one for one in (self.weights_sha256, self.examples_sha256) if one is not None]
         if not all(_SUM.fullmatch(one) for one in sums):
             raise ValueError("a sha256 digest has 64 hexadecimal digits")
+
+    @property
+    def mean_dice(self) -> float | None:
+        """The mean Dice that its metrics tell; None where they tell none."""
+        return _score(self.metrics.get("mean_dice"))
+
+    @property
+    def dice(self) -> dict[str, float]:
+        """The Dice of each class that has one, by name."""
+        found = self.metrics.get("dice")
+        scores = found if isinstance(found, dict) else {}
+        known = {one.name: _score(scores.get(str(one.value))) for one in self.classes}
+        return {name: score for name, score in known.items() if score is not None}
 
     def to_json(self) -> bytes:
         """Return the card as JSON for people to read."""
@@ -220,3 +240,10 @@ class ModelCard:
             description=reading.text(found, "description"),
             brushfire=reading.text(found, "brushfire"),
         )
+
+
+def _score(value: object) -> float | None:
+    """Return a score; metrics are whatever somebody wrote."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= 1 else None

@@ -126,14 +126,9 @@ class Library:
         StorageError
             If the disk refuses.
         """
-        name = check_name(file.card.name)
+        name = file.card.name
+        self.check_free(name, replace=replace)
         before = self.find(name)
-        if before is not None and not replace:
-            raise ModelError(
-                "Each model of the library has its own name.",
-                got=f"{name}, which is taken",
-                do="Choose another name, or say that it is to be replaced.",
-            )
         path = self.folder / f"{name}{SUFFIX}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -144,6 +139,16 @@ class Library:
         if before is not None and before.exists() and not before.samefile(path):
             packing.remove(before)
         return Entry(name, path, file.card)
+
+    def check_free(self, name: str, *, replace: bool = False) -> None:
+        """Check that a model may get a name; ModelError where it is taken, or cannot be one."""
+        check_name(name)
+        if not replace and self.find(name) is not None:
+            raise ModelError(
+                "Each model of the library has its own name.",
+                got=f"{name}, which is taken",
+                do="Choose another name, or say that it is to be replaced.",
+            )
 
     def remove(self, name: str) -> None:
         """Remove a model.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LONGEST = 10_000  # letters of a text
+LONGEST = 10_000
+"""Letters of a text."""
 
 
 class CardValueError(ValueError):
@@ -25,8 +26,8 @@ def take(found: Mapping[str, Any], key: str) -> Any:
 def text(found: Mapping[str, Any], key: str) -> str:
     """Return a text."""
     value = take(found, key)
-    if not isinstance(value, str) or len(value) > _LONGEST:
-        raise CardValueError(f"{key!r} is no text of at most {_LONGEST} letters")
+    if not isinstance(value, str) or len(value) > LONGEST:
+        raise CardValueError(f"{key!r} is no text of at most {LONGEST} letters")
     return value
 
 
