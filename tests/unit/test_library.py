@@ -95,7 +95,7 @@ def test_what_makes_a_distance() -> None:
     assert distance(here, fingerprint(channels=3)) == 2
     assert 0 < distance(here, fingerprint(skew=0.5)) < distance(here, fingerprint(skew=1.0))
     assert [likeness(one) for one in (0.0, 0.5, 2.0, None)] == [
-        "alike", "somewhat alike", "unlike", "data unknown",
+        "alike", "somewhat alike", "unlike", "unknown",
     ]  # fmt: skip
 
 

@@ -185,9 +185,9 @@ def distance(one: Fingerprint, other: Fingerprint) -> float:
 
 
 def likeness(apart: float | None) -> str:
-    """Return a distance in a word or two; None is one that nobody knows."""
+    """Return how alike data of a distance are, in a word or two; None is one nobody knows."""
     if apart is None:
-        return "data unknown"
+        return "unknown"
     if apart <= ALIKE:
         return "alike"
     return "somewhat alike" if apart <= RELATED else "unlike"

@@ -104,6 +104,6 @@ class Shelf:
 
 
 def _problem(card: ModelCard, here: Fingerprint) -> str:
-    if card.channels == len(here.channels):
-        return ""
-    return f"It is for {card.channels} channel(s), and this volume has {len(here.channels)}."
+    count = len(here.channels)
+    many = "s" if card.channels > 1 else ""
+    return "" if card.channels == count else f"It takes {card.channels} channel{many}, not {count}."
