@@ -983,6 +983,10 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
     empty = painted_project(foam, tmp_path / "empty.brushfire")
     assert main(["start", str(empty), "--from", str(bare)]) == 2
     assert "Learn there first" in sentence(capsys)
+    (tmp_path / "net.pt").write_bytes(b"\x80\x04N.")
+    for place in ("net.pt", "none.bfmodel", "sent.zip"):
+        assert main(["start", str(empty), "--from", str(tmp_path / place)]) == 2
+        assert "A model" in sentence(capsys)
     volume, _ = another(foam, tmp_path)
     np.save(tmp_path / "two.npy", np.stack([np.load(volume)] * 2))
     start = ["start", str(tmp_path / "two.npy"), "--axes", "czyx", "--from", str(trained)]

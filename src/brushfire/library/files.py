@@ -113,7 +113,7 @@ def model_file(
 def is_model_file(path: Path) -> bool:
     """Whether a path looks like a model: by its name, or as a folder with a card."""
     name = path.name.lower()
-    known = (SUFFIX, ZIP_SUFFIX, BARE_SUFFIX, *_PICKLES)
+    known = (SUFFIX, ".zip", BARE_SUFFIX, *_PICKLES)
     return name.endswith(known) or (path / CARD).is_file()
 
 

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 ALIKE = 0.25
-"""Distance up to which data are alike; a quarter more or less of the size of a pixel, say."""
-RELATED = 0.8
-"""Distance up to which they have something in common; a pixel of twice the size, say."""
+"""Distance up to which data are alike: volumes of one kind are 0.01 to 0.05 apart, and pixels of
+1.3 times the size make as much."""
+RELATED = 0.6
+"""Distance up to which they have something in common: brains of two scanners were 0.45 apart, and
+brains and foams 0.7 to 1.1, at pixels of one size."""
 
 
 @dataclass(frozen=True, slots=True)
