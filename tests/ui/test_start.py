@@ -1,8 +1,9 @@
-"""Starting from what another project learned, in the window."""
+"""Starting from what was learned elsewhere, and keeping it for others, in the window."""
 
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from qtpy.QtWidgets import QFileDialog
 
 from brushfire.errors import ProjectError, SettingsError
 from brushfire.geometry import Box
+from brushfire.library import Library
 from brushfire.session import Session
+from brushfire.ui.panels.learn import BEGIN
 
 from .conftest import SHAPE, foam, truth
 
@@ -53,6 +56,9 @@ def test_a_chosen_project_is_taken_over_and_corrected(
     assert learn.begin.isVisible()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(project))
     learn.begin.click()
+    assert learn.browser.isVisible()
+    learn.browser.project.click()
+    assert learn.browser.isHidden()
     assert not learn.begin.isEnabled()
     assert "first" in learn.begin.text()
     window.wait(lambda: len(window.session.predictions) > 0)
@@ -67,6 +73,74 @@ def test_a_chosen_project_is_taken_over_and_corrected(
     window.stroke(2, 1, 12)
     learn.start_button.click()
     window.wait(lambda: (window.session.learning.shown_model or 0) > 1)
+
+
+def test_a_model_is_kept_and_proposed_to_the_next_volume(
+    window: Window, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRUSHFIRE_LIBRARY", str(tmp_path / "library"))
+    window.open()
+    learn, session = window.dock.learn, window.session
+    window.dock.open_step("learn")
+    assert learn.keep.isHidden()
+    session.start_from(project)
+    window.wait(lambda: session.learning.shown_model is not None)
+    learn.keep.click()
+    assert learn.save_form.isVisible()
+    assert learn.save_form.save.text() == "Save"
+    learn.save_form.name.setText("a/b")
+    learn.save_form.save.click()
+    assert "file's name" in window.dock.notice.text
+    learn.save_form.name.setText("Stripes")
+    learn.save_form.save.click()
+    window.wait(lambda: learn.save_form.isHidden())
+    assert window.dock.notice.text == "Saved to the library as Stripes."
+    assert Library().card("Stripes").made.started_from == "first"
+    learn.keep.click()
+    learn.save_form.name.setText("stripes")
+    window.wait(lambda: learn.save_form.save.text() == "Replace")
+    # It has learned something: the list of starts comes back after a reset.
+    assert learn.begin.isHidden()
+    learn.yes.click()
+    window.wait(lambda: not learn.begin.isHidden())
+    assert learn.save_form.isHidden()
+    (tmp_path / "library" / "damaged.bfmodel").mkdir()
+    learn.begin.click()
+    window.wait(lambda: len(learn.browser.starts) == 2)
+    nearest, damaged = learn.browser.starts
+    assert (nearest.title.whole, nearest.mark.text()) == ("Stripes", "proposed")
+    assert nearest.text.whole == "data alike · wall, pore"
+    assert not damaged.isEnabled()
+    learn.browser.scratch.click()
+    assert learn.browser.isHidden()
+    assert session.learning.shown_model is None
+    learn.begin.click()
+    window.wait(lambda: len(learn.browser.starts) == 2)
+    learn.browser.starts[0].click()
+    window.wait(lambda: session.learning.shown_model is not None)
+    assert session.classes_from_start == {1, 2}
+    assert "learned in Stripes" in learn.quality.reason.text()
+
+
+def test_the_window_goes_on_while_the_library_is_read(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = threading.Event()
+
+    def entries(library: Library) -> tuple[()]:
+        assert read.wait(60)
+        return ()
+
+    monkeypatch.setattr(Library, "entries", entries)
+    window.open()
+    learn = window.dock.learn
+    window.dock.open_step("learn")
+    learn.begin.click()
+    assert "Looking into the library" in learn.browser.note.text()
+    assert learn.browser.scratch.isVisible()
+    read.set()
+    window.wait(lambda: "The library is empty" in learn.browser.note.text())
+    assert learn.browser.starts == []
 
 
 def test_what_was_taken_over_is_forgotten_on_reset(window: Window, project: Path) -> None:
@@ -97,7 +171,7 @@ def test_a_project_that_has_learned_nothing_says_so_and_changes_nothing(
     window.wait(lambda: bool(said))
     assert "Learn there first" in said[-1]
     assert window.dock.learn.begin.isEnabled()
-    assert window.dock.learn.begin.text() == "Start from a project…"
+    assert window.dock.learn.begin.text() == BEGIN
     assert [one.name for one in window.session.classes] == ["Class 1", "Class 2"]
 
 

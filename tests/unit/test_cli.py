@@ -214,7 +214,7 @@ def test_sample_and_pyramid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_models_are_listed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models", str(trained)]) == 0
+    assert main(["models", "list", str(trained)]) == 0
     shown = capsys.readouterr().out
     assert "shown" in shown
     assert "Class 1 0." in shown or "Class 1 1." in shown
@@ -226,7 +226,7 @@ def test_models_of_the_first_version_are_told_with_the_next_move(
     for file in (trained / "models").glob("*.safetensors"):
         file.write_bytes(of_version_one(file.read_bytes()))
         file.with_suffix(".json").unlink()
-    assert main(["models", str(trained)]) == 0
+    assert main(["models", "list", str(trained)]) == 0
     assert "Learn again" in " ".join(capsys.readouterr().out.split())
     assert main(["export", str(trained), "--out", str(tmp_path / "x.tif"), "--device", "cpu"]) == 2
     assert "Learn again" in " ".join(capsys.readouterr().err.split())
@@ -395,7 +395,7 @@ def test_a_project_without_a_model(
     foam: FoamPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = painted_project(foam, tmp_path / "new.brushfire")
-    assert main(["models", str(project)]) == 0
+    assert main(["models", "list", str(project)]) == 0
     assert "No model yet" in capsys.readouterr().out
     assert main(["export", str(project), "--out", str(tmp_path / "masks.tif")]) == 2
     assert "brushfire train" in sentence(capsys)
@@ -520,13 +520,13 @@ def test_nothing_is_made_in_a_closed_folder(
     assert re.search(r"\. Got: .+\. \w", told)
 
 
-@pytest.mark.parametrize("command", ["train", "models"])
+@pytest.mark.parametrize("command", ["train", "models list"])
 def test_a_folder_that_is_no_project(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    assert main([command, str(tmp_path)]) == 2
+    assert main([*command.split(), str(tmp_path)]) == 2
     assert "project.json" in sentence(capsys)
-    assert main([command, str(tmp_path / "nothing.brushfire")]) == 2
+    assert main([*command.split(), str(tmp_path / "nothing.brushfire")]) == 2
     assert "does not exist" in sentence(capsys)
 
 
@@ -558,7 +558,7 @@ def test_control_c_ends_learning_and_keeps_the_project(foam: FoamPaths, tmp_path
     assert code == 130
     assert "Traceback" not in said
     assert "Ended early" in said
-    assert main(["models", str(project)]) == 0
+    assert main(["models", "list", str(project)]) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way on Windows.")
@@ -827,7 +827,7 @@ def test_a_network_of_another_program_makes_the_masks_of_a_project(
     session.open_volume(foam.volume)
     session.close()
     project, out = str(tmp_path / "foam.brushfire"), tmp_path / "masks.tif"
-    assert main(["models", project, "--add", str(model)]) == 0
+    assert main(["models", "add", project, str(model)]) == 0
     assert re.search(r"1 +shown +depth 2, width 1", capsys.readouterr().out)
     assert main(["export", project, "--out", str(out), "--region", "0:2,:,:"]) == 0
     volume, masks = open_volume(foam.volume), open_volume(out)
@@ -983,6 +983,10 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
     empty = painted_project(foam, tmp_path / "empty.brushfire")
     assert main(["start", str(empty), "--from", str(bare)]) == 2
     assert "Learn there first" in sentence(capsys)
+    (tmp_path / "net.pt").write_bytes(b"\x80\x04N.")
+    for place in ("net.pt", "none.bfmodel", "sent.zip"):
+        assert main(["start", str(empty), "--from", str(tmp_path / place)]) == 2
+        assert "A model" in sentence(capsys)
     volume, _ = another(foam, tmp_path)
     np.save(tmp_path / "two.npy", np.stack([np.load(volume)] * 2))
     start = ["start", str(tmp_path / "two.npy"), "--axes", "czyx", "--from", str(trained)]
@@ -1041,7 +1045,7 @@ def test_a_damaged_start_is_told_and_learning_goes_on_without_it(
 def test_classes_of_an_added_model_are_named_by_their_values(trained: Path, tmp_path: Path) -> None:
     model = SegmentationModel(NetworkSettings(depth=1), 1, (4, 7, 9)).snapshot(1, {})
     (tmp_path / "net.safetensors").write_bytes(model.weights)
-    assert main(["models", str(trained), "--add", str(tmp_path / "net.safetensors")]) == 0
+    assert main(["models", "add", str(trained), str(tmp_path / "net.safetensors")]) == 0
     names = {one.value: one.name for one in open_project(trained).state.classes}
     assert [names[value] for value in (4, 7, 9)] == ["Class 4", "Class 7", "Class 9"]
 
@@ -1054,7 +1058,7 @@ def test_an_added_model_that_patches_are_too_small_for_is_refused(
     project.save(replace(project.state, settings=settings))
     model = SegmentationModel(NetworkSettings(depth=1, dilations=(48,)), 1, (1, 2)).snapshot(1, {})
     (tmp_path / "net.safetensors").write_bytes(model.weights)
-    assert main(["models", str(trained), "--add", str(tmp_path / "net.safetensors")]) == 2
+    assert main(["models", "add", str(trained), str(tmp_path / "net.safetensors")]) == 2
     assert "largest dilation" in sentence(capsys)
 
 
@@ -1069,12 +1073,85 @@ def test_an_added_model_gets_the_halo_that_it_needs_there(tmp_path: Path) -> Non
     torch.nn.init.normal_(model.head_weight)
     (tmp_path / "net.safetensors").write_bytes(model.snapshot(1, {}).weights)
     assert (
-        main(["models", str(tmp_path / "noise.brushfire"), "--add", f"{tmp_path}/net.safetensors"])
+        main(["models", "add", str(tmp_path / "noise.brushfire"), f"{tmp_path}/net.safetensors"])
         == 0
     )
     project = open_project(tmp_path / "noise.brushfire")
     added = project.load_model(max(project.models()))
     assert 0 < added.halo < model.safe_halo
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty library of its own."""
+    monkeypatch.setenv("BRUSHFIRE_LIBRARY", str(tmp_path / "library"))
+    return tmp_path / "library"
+
+
+def test_a_model_goes_through_the_library_into_another_project(
+    foam: FoamPaths, trained: Path, library: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    theirs = open_project(trained)
+    names = [replace(one, name=f"kind {one.value}") for one in theirs.state.classes]
+    theirs.save(replace(theirs.state, classes=tuple(names)))
+    assert main(["models", "list"]) == 0
+    assert f"No model yet in {library}" in capsys.readouterr().out
+    saving = ["models", "save", str(trained), "foam"]
+    assert main([*saving, "--licence", "CC0-1.0", "--modality", "micro-CT"]) == 0
+    assert "Saved to the library as foam" in capsys.readouterr().out
+    assert main(saving) == 2
+    assert "is taken" in sentence(capsys)
+    assert main([*saving, "--replace", "--description", "again [1]"]) == 0
+    sent = tmp_path / "sent.bfmodel.zip"
+    assert main(["models", "export", "foam", str(sent)]) == 0
+    assert main(["models", "export", "foam", str(sent)]) == 2
+    assert main(["models", "export", "foam", str(sent), "--overwrite"]) == 0
+    assert main(["models", "remove", "foam"]) == 0
+    assert main(["models", "import", str(sent), "--name", "foam 2"]) == 0
+    (library / "bad.bfmodel").mkdir()
+    capsys.readouterr()
+    assert main(["models", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"foam 2 +kind 1, kind 2 .+ 0\.\d+ +unknown", shown)
+    assert re.search(r"bad +A model file holds", shown)
+    for place in ("foam 2", str(sent)):
+        assert main(["models", "show", place]) == 0
+        shown = capsys.readouterr().out
+        assert "again [1]" in shown
+        assert re.search(r"Learned in +foam +\n", shown)
+        assert re.search(r"Strokes +\d+, \d+ voxels", shown)
+    volume, project = another(foam, tmp_path)
+    start = ["start", str(volume), "--axes", "zyx", "--from"]
+    assert main([*start, "foam 2"]) == 0
+    assert "kind 1, kind 2" in capsys.readouterr().out
+    assert open_project(project).load_examples() is not None
+    assert main(["models", "save", str(project), "from it"]) == 0
+    assert main(["models", "show", "from it"]) == 0
+    assert re.search(r"Started from +foam 2", capsys.readouterr().out)
+    assert main([*start, str(sent), "--replace"]) == 0
+    assert main([*start, "nothing", "--replace"]) == 2
+    assert "the library holds bad, foam 2, from it" in capsys.readouterr().err
+    assert main(["models", "add", str(project), str(sent)]) == 0
+    assert re.search(r"shown +depth", capsys.readouterr().out)
+    assert main(["models", "remove", "foam"]) == 2
+    assert "brushfire models list" in sentence(capsys)
+
+
+def test_a_model_without_labelled_voxels_is_a_start_too(
+    foam: FoamPaths, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = SegmentationModel(NetworkSettings(depth=1, features=False), 1, (1, 2)).snapshot(1, {})
+    (tmp_path / "net.safetensors").write_bytes(model.weights)
+    project = painted_project(foam, tmp_path / "foam.brushfire")
+    assert main(["models", "save", str(project), "nothing"]) == 2
+    assert "Start learning first" in sentence(capsys)
+    assert main(["start", str(project), "--from", str(tmp_path / "net.safetensors")]) == 0
+    assert "paint each class" in capsys.readouterr().out
+    assert open_project(project).load_examples() is None
+    assert main(["models", "save", str(project), "bare"]) == 0
+    assert not (library / "bare.bfmodel" / "examples.safetensors").exists()
+    assert main(["train", str(project), "--seconds", "2", "--device", "cpu"]) == 0
 
 
 def test_a_project_takes_only_models_that_fit_it(
@@ -1083,22 +1160,22 @@ def test_a_project_takes_only_models_that_fit_it(
     file, _ = dlsia_file(tmp_path)
     before = open_project(trained)
     kept = (before.state, before.models())
-    assert main(["models", str(trained), "--add", str(file)]) == 2
+    assert main(["models", "add", str(trained), str(file)]) == 2
     assert "safetensors" in sentence(capsys)
     two = SegmentationModel(NetworkSettings(depth=1), 2, (1, 2)).snapshot(1, {})
     (tmp_path / "two.safetensors").write_bytes(two.weights)
-    assert main(["models", str(trained), "--add", str(tmp_path / "two.safetensors")]) == 2
+    assert main(["models", "add", str(trained), str(tmp_path / "two.safetensors")]) == 2
     assert "1 channel" in sentence(capsys)
     one = SegmentationModel(NetworkSettings(depth=1), 1, (1, 2)).snapshot(1, {})
     (tmp_path / "one.safetensors").write_bytes(one.weights)
     session = Session(trained, device="cpu")
     session.open_project(trained)
-    assert main(["models", str(trained), "--add", str(tmp_path / "one.safetensors")]) == 2
+    assert main(["models", "add", str(trained), str(tmp_path / "one.safetensors")]) == 2
     sentence(capsys)
     session.close()
     after = open_project(trained)
     assert (after.state, after.models()) == kept
-    assert main(["models", str(trained), "--add", str(tmp_path / "one.safetensors")]) == 0
+    assert main(["models", "add", str(trained), str(tmp_path / "one.safetensors")]) == 0
     after = open_project(trained)
     added = after.state.shown_model
     assert added == max(after.models()) > max(kept[1])

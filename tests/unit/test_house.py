@@ -78,6 +78,7 @@ def test_settings_and_snapshots_do_not_load_torch() -> None:
             sys.executable,
             "-c",
             "import sys, brushfire.annotations, brushfire.volumes, brushfire.project\n"
+            "import brushfire.library\n"
             "print('torch' in sys.modules)",
         ],
         check=True,

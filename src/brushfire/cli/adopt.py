@@ -7,16 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brushfire.annotations import next_class, open_annotations
-from brushfire.cli.convert import OURS, read_model
 from brushfire.cli.headless import project_of
 from brushfire.errors import ModelError
 from brushfire.learning.settings import check_patch
+from brushfire.library import read_model_file
 from brushfire.project import open_project
 from brushfire.session.starting import halo_in
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from brushfire.annotations import LabelClass
     from brushfire.networks import ModelSnapshot, SegmentationModel
     from brushfire.project import Project, ProjectState, VolumeReference
 
@@ -31,7 +33,7 @@ def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) 
     place : Path
         A project folder, or the volume that the project belongs to.
     file : Path
-        A model file of Brushfire.
+        A model file: a folder or zip with a card, or safetensors of Brushfire.
     axes, time : optional
         How to read the volume.
 
@@ -52,7 +54,8 @@ def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) 
         The folder is no project, in use elsewhere, or cannot be written.
     """
     folder = project_of(place, axes, time)
-    snapshot = read_model(file, OURS, {})
+    found = read_model_file(file)
+    snapshot = found.model
     about = {"imported_from": file.name}
     # Whoever has the project open would write over its settings; read what they left.
     with closing(open_annotations(folder, open_project(folder).state.volume.shape)):
@@ -61,7 +64,7 @@ def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) 
         revision = max(project.models(), default=0) + 1
         kept = _fitted(snapshot, project.state.volume).snapshot(revision, about)
         project.save_model(kept)
-        project.save(_state_with(project, kept))
+        project.save(_state_with(project, kept, found.card.classes))
     project.log("model added", revision=kept.revision, file=str(file))
     return kept.revision
 
@@ -85,14 +88,18 @@ def _fitted(snapshot: ModelSnapshot, reference: VolumeReference) -> Segmentation
     return model
 
 
-def _state_with(project: Project, model: ModelSnapshot) -> ProjectState:
+def _state_with(
+    project: Project, model: ModelSnapshot, named: Sequence[LabelClass]
+) -> ProjectState:
     state = project.state
     classes = state.classes
-    for value in sorted(set(model.classes) - {one.value for one in classes}):
-        taken = {one.name.casefold() for one in classes}
-        name = f"Class {value}"
-        made = next_class(classes, None if name.casefold() in taken else name)
-        classes = (*classes, replace(made, value=value))
+    known = {one.value for one in classes}
+    for one in sorted(named, key=lambda one: one.value):
+        if one.value not in known:
+            taken = {other.name.strip().casefold() for other in classes}
+            free = one.name.strip().casefold() not in taken
+            made = next_class(classes, one.name if free else None)
+            classes = (*classes, replace(made, value=one.value))
     return replace(
         state,
         classes=tuple(sorted(classes, key=lambda one: one.value)),

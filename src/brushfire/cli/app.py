@@ -2,14 +2,16 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from brushfire.cli import models
+from brushfire.cli.options import Axes, Device, Memory, Painted, Source, Time, VoxelSize
 from brushfire.cli.parsing import (
     parse_budget,
     parse_format,
@@ -21,6 +23,7 @@ from brushfire.cli.parsing import (
 )
 from brushfire.cli.terminal import (
     JobFailedError,
+    dice,
     interruptible,
     messages,
     output,
@@ -32,7 +35,6 @@ from brushfire.errors import (
     AxesError,
     BrushfireError,
     Cancelled,
-    ModelError,
     SettingsError,
     VolumeError,
 )
@@ -47,6 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(models.app, name="models")
 
 
 class Format(StrEnum):
@@ -70,19 +73,6 @@ class Edge(StrEnum):
     ZERO = "zero"
     REFLECT = "reflect"
     SYMMETRIC = "symmetric"
-
-
-Source = Annotated[Path, typer.Argument(help="OME-Zarr, TIFF, folder of TIFFs, or .npy.")]
-Painted = Annotated[Path, typer.Argument(help="NAME.brushfire, or the volume that it belongs to.")]
-Axes = Annotated[
-    str | None, typer.Option(help="Axes of the file if it does not say, or says it wrong, as tzyx.")
-]
-VoxelSize = Annotated[str | None, typer.Option(help="Micrometres, as 0.5,0.1,0.1 (z,y,x).")]
-Time = Annotated[int | None, typer.Option(help="Time point of a series, from 0.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or xpu; the best by default.")]
-Memory = Annotated[
-    float | None, typer.Option(help="Budget in GiB; the project's or half the machine's otherwise.")
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -124,7 +114,7 @@ def info(path: Source, axes: Axes = None, voxel_size: VoxelSize = None, time: Ti
         raise VolumeError(
             "What is shown is a volume.",
             got=f"the project {path}",
-            do="Name the volume; 'brushfire models' shows what a project has learned.",
+            do="Name the volume; 'brushfire models list' shows what a project has learned.",
         )
     volume = open_volume(path, axes=axes, voxel_size=parse_scale(voxel_size), time=time)
     try:
@@ -227,13 +217,13 @@ def train(
         state = learn(session, parse_seconds(seconds))
         names = {c.value: c.name for c in session.classes}
     found = state.evaluation
-    dice = found.dice if found else {}
+    scores = found.dice if found else {}
     how = "Cross-validated" if found and found.how == "cross-validated" else "Held-out"
     rows = [
         ("Steps", str(state.step)),
         ("Model", "none" if state.shown_model is None else str(state.shown_model)),
-        (f"{how} Dice", _dice(state.shown_dice)),
-        *((f"  {names.get(value, value)}", _dice(score)) for value, score in dice.items()),
+        (f"{how} Dice", dice(state.shown_dice)),
+        *((f"  {names.get(value, value)}", dice(score)) for value, score in scores.items()),
     ]
     output().print(table(("", ""), rows))
 
@@ -271,48 +261,17 @@ def export(
 
 
 @app.command()
-def models(
-    project: Painted,
-    add: Annotated[
-        Path | None, typer.Option(help="Model file to keep and show from now on.")
-    ] = None,
-    axes: Axes = None,
-    time: Time = None,
-) -> None:
-    """List the models that a project keeps, or add one."""
-    from brushfire.cli.headless import project_of
-    from brushfire.project import open_project
-
-    if add is not None:
-        from brushfire.cli.adopt import adopt_model
-
-        adopt_model(project, add, axes=axes, time=time)
-    opened = open_project(project_of(project, axes, time))
-    names = {c.value: c.name for c in opened.state.classes}
-    rows = []
-    for revision in opened.models():
-        shown = "shown" if revision == opened.state.shown_model else ""
-        try:
-            model = opened.load_model(revision)
-        except ModelError as error:  # of another version: the others are told all the same
-            rows.append((str(revision), shown, str(error), "-", "-", ""))
-            continue
-        net = model.settings
-        network = f"depth {net.depth}, width {net.width}, {net.slices} slices"
-        rows.append((str(revision), shown, network, *_measured(model.metrics, names)))
-    if not rows:
-        say(output(), "No model yet: run 'brushfire train', or start learning in the window.")
-        return
-    output().print(table(("Model", "", "Network", "Step", "Dice", "Dice of each class"), rows))
-
-
-@app.command()
 def start(
     project: Annotated[
         Path, typer.Argument(help="A volume, which gets a project if it has none, or a project.")
     ],
     source: Annotated[
-        Path, typer.Option("--from", help="Project that has learned what shall be known here.")
+        str,
+        typer.Option(
+            "--from",
+            help="What has learned what shall be known here: a project, a model file, or the name"
+            " of a model in the library.",
+        ),
     ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Forget what the project has learned; strokes stay.")
@@ -320,7 +279,7 @@ def start(
     axes: Axes = None,
     time: Time = None,
 ) -> None:
-    """Start a project from what another has learned: its model, and what its strokes taught."""
+    """Start a project from what was learned elsewhere: a model, and what strokes taught it."""
     from brushfire.cli.headless import begin
 
     rows = begin(project, source, replace=replace, axes=axes, time=time)
@@ -482,17 +441,6 @@ def _exit_code(code: object) -> int:
     if code is None:
         return 0
     return code if isinstance(code, int) else 1
-
-
-def _measured(metrics: Mapping[str, Any], names: Mapping[int, str]) -> tuple[str, str, str]:
-    """Return step, mean Dice and the Dice of each class; "-" where there is none."""
-    classes = {int(value): score for value, score in metrics.get("dice", {}).items()}
-    each = ", ".join(f"{names.get(value, value)} {_dice(s)}" for value, s in classes.items())
-    return str(metrics.get("step", "-")), _dice(metrics.get("mean_dice")), each
-
-
-def _dice(score: float | None) -> str:
-    return "-" if score is None else f"{score:.3f}"
 
 
 def _short(value: object) -> str:

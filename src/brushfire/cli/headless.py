@@ -122,17 +122,34 @@ def project_of(place: Path, axes: str | None, time: int | None) -> Path:
     return folder
 
 
+def start_of(source: str) -> Path:
+    """Return the project or model file that is meant: by its path, its volume, or its name.
+
+    Raises
+    ------
+    VolumeError, ProjectError, StorageError
+        As `project_of` does; the library cannot be read.
+    """
+    from brushfire.library import is_model_file
+    from brushfire.session.starting import find_start
+
+    found = find_start(source)
+    # Of what is not there, reading says what it could have been.
+    a_volume = found.exists() and not is_model_file(found)
+    return project_of(found, None, None) if a_volume else found
+
+
 def begin(
-    place: Path, source: Path, *, replace: bool, axes: str | None, time: int | None
+    place: Path, source: str, *, replace: bool, axes: str | None, time: int | None
 ) -> list[tuple[str, str]]:
-    """Start a project from what another has learned; return what to tell of it.
+    """Start a project from what was learned elsewhere; return what to tell of it.
 
     Parameters
     ----------
     place : Path
         A project folder, or a volume, which gets a project if it has none.
-    source : Path
-        The project that has learned, or its volume.
+    source : str
+        The project that has learned, or its volume; a model file; or a name in the library.
     replace : bool
         Whether to forget what the project has learned so far.
     axes, time : optional
@@ -145,7 +162,7 @@ def begin(
     JobFailedError
         With the sentence that says why nothing can be taken over.
     """
-    theirs = project_of(source, None, None)
+    theirs = start_of(source)
     with _session() as session:
         if _is_project(place):
             session.open_project(place)
@@ -162,7 +179,7 @@ def begin(
         return [
             ("Project", str(session.project.folder)),
             ("Model", f"{session.learning.shown_model}, from {theirs}"),
-            ("Known from the start", ", ".join(names)),
+            ("Known from the start", ", ".join(names) or "nothing: paint each class"),
         ]
 
 
@@ -215,7 +232,7 @@ def need_model(session: Session) -> int:
         raise ModelError(
             "The model of a project can be loaded.",
             got=session.learning.message or f"model {wanted} did not load",
-            do="Run 'brushfire models' and 'brushfire doctor' on this machine.",
+            do="Run 'brushfire models list' and 'brushfire doctor' on this machine.",
         )
     return wanted
 

@@ -57,6 +57,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return made
 
 
+def dice(score: float | None) -> str:
+    """Return a Dice coefficient as text; "-" where there is none."""
+    return "-" if score is None else f"{score:.3f}"
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar while the block runs; yields ``update(done, total, text)``.

@@ -100,12 +100,13 @@ class Configure(Command):
 class Begin(Command):
     """Show a model of another volume, as the next revision, and learn its labelled voxels too.
 
-    ``classes`` are the values that its outputs have here.
+    ``classes`` are the values that its outputs have here; ``examples`` is None where a model came
+    without labelled voxels.
     """
 
     model: ModelSnapshot
     classes: tuple[int, ...]
-    examples: Examples
+    examples: Examples | None
 
 
 @dataclass(frozen=True, slots=True)

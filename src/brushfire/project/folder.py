@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brushfire import __version__
 from brushfire.annotations.files import storage_error, sync_folder, write_atomically
@@ -202,6 +203,19 @@ class Project:
                 file.write(line)
         except OSError as error:
             raise _refusal(error, path, "a log") from error
+
+    def last_logged(self, event: str) -> dict[str, Any]:
+        """Return the last line of `log.jsonl` about an event; {} where there is none to be read."""
+        found: dict[str, Any] = {}
+        path = self.folder / _LOG
+        # What is logged is for people: nothing depends on it, and any line may be damaged.
+        with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                with suppress(ValueError, RecursionError):
+                    values = json.loads(line)
+                    if isinstance(values, dict) and values.get("event") == event:
+                        found = values
+        return found
 
     def _model_files(self, revision: int) -> tuple[Path, Path]:
         stem = self.folder / _MODELS / f"{revision:04d}"

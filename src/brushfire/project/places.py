@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from platformdirs import user_data_path
 
 from brushfire.errors import BrushfireError
 from brushfire.project.folder import SUFFIX, open_project
@@ -34,7 +35,7 @@ def default_folder(volume: Volume) -> Path:
                 beside = source.parent / marked
             if os.access(beside if beside.exists() else beside.parent, os.W_OK):
                 return beside
-    return _user_data() / "brushfire" / "projects" / marked
+    return user_data_path("brushfire", appauthor=False) / "projects" / marked
 
 
 def _is_of_another(folder: Path, volume: Volume) -> bool:
@@ -47,11 +48,3 @@ def _is_of_another(folder: Path, volume: Volume) -> bool:
     # as before but holds other voxels, opening the project says so.
     same = (noted.source, noted.axes, noted.time) == (volume.source, volume.axes, volume.time)
     return noted.fingerprint != volume.fingerprint and not same
-
-
-def _user_data() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")

@@ -2,6 +2,7 @@
 
 from brushfire.session.places import SURROUNDINGS
 from brushfire.session.session import Session
+from brushfire.session.shelf import Offer
 from brushfire.session.states import JobState, LearningState, Notice, ScorePoint, TileUpdate
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "JobState",
     "LearningState",
     "Notice",
+    "Offer",
     "ScorePoint",
     "Session",
     "TileUpdate",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from brushfire.errors import ProjectError
 from brushfire.jobs import JobReport, Jobs
+from brushfire.library import Entry, bare_name
 from brushfire.session.starting import Lesson
 from brushfire.session.states import JobState
 from brushfire.volumes import Volume
@@ -26,6 +27,7 @@ CANCELLED = {
     "export": "Cancelled. What was predicted is kept, for another export with the same model.",
     "pyramid": "Cancelled. Nothing was kept.",
     "start": "Cancelled. Nothing was taken over.",
+    "save": "Cancelled. Nothing was saved.",
 }
 
 PREDICTION_ENDED = (
@@ -77,16 +79,24 @@ class JobBoard:
         )
 
     def start_lesson(self, path: Path, work: Work) -> int:
-        """Read what another project learned; return the job's id, that of one under way if any."""
-        for state in self.states:
-            if (state.kind, state.state) == ("start", "running") and state.path != str(path):
-                raise ProjectError(
-                    "What other projects learned is read one at a time.",
-                    got=f"{path}, while {state.path} is read",
-                    do="Wait for that, or cancel it.",
-                )
-        title = f"Reading what {path.stem} learned"
+        """Read what was learned elsewhere; return the job's id, that of one under way if any."""
+        rule = "What was learned elsewhere is read one at a time."
+        self._check_alone("start", str(path), rule)
+        title = f"Reading what {bare_name(path)} learned"
         return self._start_once(JobState(self.next_id, "start", title, path=str(path)), work)
+
+    def start_saving(self, name: str, work: Work) -> int:
+        """Save a model to the library; return the job's id, that of one under way if any."""
+        self._check_alone("save", name, "Models are saved to the library one at a time.")
+        title = f"Saving {name} to the library"
+        return self._start_once(JobState(self.next_id, "save", title, path=name), work)
+
+    def _check_alone(self, kind: str, path: str, rule: str) -> None:
+        for state in self.states:
+            if (state.kind, state.state) == (kind, "running") and state.path != path:
+                raise ProjectError(
+                    rule, got=f"{path}, beside {state.path}", do="Wait for that, or cancel it."
+                )
 
     def _start_once(self, job: JobState, work: Work) -> int:
         for state in self.states:
@@ -205,4 +215,6 @@ def _describe(result: Any) -> str:
         return f"The volume has {len(result.levels)} levels now."
     if isinstance(result, Lesson):
         return f"Started from {result.name}."
+    if isinstance(result, Entry):
+        return f"Saved to the library as {result.name}."
     return f"Done and checked: {result.path}"

@@ -39,7 +39,15 @@ from brushfire.session.opening import (
     suggest_network,
 )
 from brushfire.session.places import PICTURE, Suggestions, read_picture
-from brushfire.session.starting import Lesson, check_start, match_classes, read_lesson
+from brushfire.session.saving import prepare_saving
+from brushfire.session.shelf import Shelf
+from brushfire.session.starting import (
+    Lesson,
+    check_start,
+    match_classes,
+    prepare_start,
+    same_place,
+)
 from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
 from brushfire.session.status import status_sentence
 from brushfire.volumes import Volume, build_pyramid, open_volume
@@ -56,6 +64,7 @@ if TYPE_CHECKING:
     from brushfire.learning.places import Place
     from brushfire.project import Project
     from brushfire.session.opening import Opening
+    from brushfire.session.shelf import Offer
 
 ENGINE_FAILED = (
     "Learning and prediction stopped because of something that we did not foresee. All strokes are"
@@ -125,6 +134,7 @@ class Session:
         self._board = JobBoard(lambda job: self._later(self.events.job_changed, job), self._error)
         self._keeper = Keeper(None)
         self._suggestions = Suggestions()
+        self._shelf = Shelf()
         # What happened in the background is taken in as a whole before it is told, so that a
         # listener that raises leaves nothing half done.
         self._news: deque[Callable[[], None]] = deque()
@@ -438,17 +448,18 @@ class Session:
         """End learning; the shown model stays."""
         self._send(m.Stop())
 
-    def start_from(self, folder: str | Path, *, replace: bool = False) -> int:
-        """Take over what another project has learned; return the job's id.
+    def start_from(self, place: str | Path, *, replace: bool = False) -> int:
+        """Take over what was learned elsewhere; return the job's id.
 
-        Its model is shown at once, and its labelled voxels are learned beside the strokes. Classes
-        are matched by name, and those that lack are added; where nobody has painted or named a
-        class yet, the other project's take their place.
+        The model is shown at once, and the labelled voxels that come with it are learned beside the
+        strokes. Classes are matched by name, and those that lack are added; where nobody has
+        painted or named a class yet, the others take their place.
 
         Parameters
         ----------
-        folder : path
-            The other project, which nobody else has open.
+        place : path or str
+            Another project, which nobody else has open; or a model file; or the name of a model in
+            the library.
         replace : bool
             Whether that takes the place of what was learned here.
 
@@ -457,30 +468,55 @@ class Session:
         ProjectError
             It is the project that is open, or that one has learned something already.
         """
-        volume, folder, confirmed = self._need_volume(), Path(folder), self.confirmed
-        learning = self.settings.learning
-        if self.project is not None and _same(folder, self.project.folder):
-            raise ProjectError(
-                "A project starts from another one.", got=folder, do="Choose another project."
-            )
-
-        if self.model_revision is not None and not replace:
-            raise ProjectError(
-                "A project starts from another one before it has learned anything.",
-                got=f"one that shows model {self.model_revision}",
-                do="Reset learning first: the strokes stay.",
-            )
-
-        def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Lesson:
-            lesson = read_lesson(
-                folder, volume, confirmed=confirmed, progress=progress, cancelled=cancelled
-            )
-            check_patch(lesson.model.settings, learning)
-            return lesson
-
-        job = self._board.start_lesson(folder, work)
+        self._need_volume()
+        job = self._board.start_lesson(*prepare_start(self, place, replace=replace))
         self._tell_news()
         return job
+
+    def save_to_library(
+        self,
+        name: str,
+        *,
+        licence: str = "unknown",
+        modality: str = "",
+        description: str = "",
+        replace: bool = False,
+    ) -> int:
+        """Keep the shown model, and what the strokes taught it, for others; return the job's id.
+
+        Parameters
+        ----------
+        name : str
+            What to call it.
+        licence : str
+            SPDX text, for those it is given to.
+        modality, description : str
+            How the images were made, and what there is to say beside it.
+        replace : bool
+            Whether it takes the place of a model that has the name.
+
+        Raises
+        ------
+        ModelError
+            There is no model, or the name cannot be one. A name that is taken fails the job.
+        """
+        self._need_volume()
+        work = prepare_saving(
+            self, self._record.snapshot, self._examples, name, replace=replace,
+            licence=licence, modality=modality, description=description,
+        )  # fmt: skip
+        job = self._board.start_saving(name, work)
+        self._tell_news()
+        return job
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """Models of the library, the most fitting first, as the last `browse_library` found."""
+        return self._shelf.offers
+
+    def browse_library(self) -> None:
+        """Look what the library offers for this volume; `library_changed` follows."""
+        self._shelf.look(self._need_volume())
 
     def reset(self) -> None:
         """Forget what was learned, here and where it started from; the strokes stay."""
@@ -600,6 +636,7 @@ class Session:
         self._look_at_learning()
         self._look_at_strokes()
         self._look_at_places()
+        self._look_at_shelf()
         self._look_at_disk()
         self._tell_news()
         self._tell_status()
@@ -666,7 +703,11 @@ class Session:
         """Return what belongs to a volume, open, and the memory budget in bytes."""
         place = (folder or default_folder(volume)) if self._autosave else None
         check_opening(volume, place)
-        if place is not None and self.project is not None and _same(place, self.project.folder):
+        if (
+            place is not None
+            and self.project is not None
+            and same_place(place, self.project.folder)
+        ):
             self.close_volume()  # a project is open once at a time
         budget = self._wanted_budget or default_budget()
         opening = resolve_opening(volume, place, budget_bytes=budget)
@@ -696,6 +737,7 @@ class Session:
                 endings.callback(self.labels.close)
             endings.callback(self._board.close)
             endings.callback(self._suggestions.close)
+            endings.callback(self._shelf.close)
             endings.callback(self._end_engine)
 
     # -- inside: the engine ------------------------------------------------------------------
@@ -765,6 +807,13 @@ class Session:
                 self._suggestions.leave_painted(self.labels)
             self._later(self.events.places_changed, self.places)
 
+    def _look_at_shelf(self) -> None:
+        changed, error = self._shelf.fetch()
+        if error is not None:
+            self._error(error)
+        if changed:
+            self._later(self.events.library_changed, self.offers)
+
     def _take(self, event: m.Event, tiles: list[TileUpdate]) -> None:
         match event:
             case m.TilePredicted(tile=tile):
@@ -811,10 +860,11 @@ class Session:
                     self._later(self.events.notified, Notice("warning", event.why))
 
     def _begin_with(self, lesson: Lesson) -> None:
-        """Take over what another project has learned."""
+        """Take over what was learned elsewhere."""
         fresh = self.classes == first_classes() and not self._need_labels().counts()
         classes, values = match_classes(self.classes, lesson.classes, fresh=fresh)
-        model, examples = lesson.model, lesson.examples.renumbered(values)
+        model, known = lesson.model, lesson.examples
+        examples = None if known is None else known.renumbered(values)
         named = tuple(values[value] for value in model.classes)
         # From here on nothing can fail.
         self._table.replace(classes)
@@ -822,7 +872,7 @@ class Session:
         self._need_engine().send(m.Begin(model, named, examples))
         self._save()
         self._keeper.save_examples(examples)
-        self._keeper.note("started", source=lesson.name, voxels=len(lesson.examples))
+        self._keeper.note("started", source=lesson.name, voxels=len(known or ()))
         self._later(self.events.classes_changed)
         self._later(self.events.active_class_changed, self.active_class)
         if lesson.remark:
@@ -928,7 +978,3 @@ class Session:
         self._need_volume()
         assert self.labels is not None
         return self.labels
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.absolute() == other.absolute() or (one.exists() and one.samefile(other))

@@ -1,25 +1,30 @@
-"""Take over what another project has learned: its model, its classes, what strokes taught it."""
+"""Take over what was learned elsewhere: a model, its classes, what strokes taught it."""
 
 from __future__ import annotations
 
 import re
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brushfire.annotations import next_class, open_annotations
-from brushfire.errors import Cancelled, ModelError, SettingsError, VolumeError
-from brushfire.project import open_project
+from brushfire.errors import Cancelled, ModelError, ProjectError, SettingsError, VolumeError
+from brushfire.learning.settings import check_patch
+from brushfire.library import Library, bare_name, is_model_file, read_model_file
+from brushfire.project import SUFFIX, open_project
 from brushfire.session.opening import with_classes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from brushfire.annotations import LabelClass
+    from brushfire.geometry import Scale
+    from brushfire.jobs import Work
     from brushfire.learning.examples import Examples
     from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel
     from brushfire.project import Project
+    from brushfire.session.session import Session
     from brushfire.volumes import Volume
 
 _AUTOMATIC = re.compile(r"class \d+")
@@ -30,18 +35,19 @@ _SIDE = 320  # of the squares there, pixels
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a project has learned, for a certain volume.
+    """What was learned elsewhere, for a certain volume.
 
     Parameters
     ----------
     name : str
-        Of the project.
+        Of the project or the model.
     classes : tuple of LabelClass
         Its classes.
     model : ModelSnapshot
-        The model that it shows, with intensities normalised as in the volume that it is for.
-    examples : Examples
-        Its labelled voxels as features, and those that it started with itself.
+        The model, with intensities normalised as in the volume that it is for.
+    examples : Examples or None
+        Labelled voxels as features, those included that it started with itself; None where a
+        model came without any.
     remark : str
         What may be in the way, if anything.
     """
@@ -49,24 +55,84 @@ class Lesson:
     name: str
     classes: tuple[LabelClass, ...]
     model: ModelSnapshot
-    examples: Examples
+    examples: Examples | None
     remark: str = ""
 
 
+@dataclass(frozen=True)
+class _Learned:
+    """What was learned elsewhere, as it is there; ``voxel_size`` is None where nobody knows."""
+
+    name: str
+    classes: tuple[LabelClass, ...]
+    model: SegmentationModel
+    examples: Examples | None
+    voxel_size: Scale | None
+
+
+def find_start(place: str | Path) -> Path:
+    """Return the project folder or model file that is meant, by its path or its library name.
+
+    Raises
+    ------
+    StorageError
+        If the library cannot be read.
+    """
+    path = Path(place)
+    there = (path / "project.json").is_file() or (is_model_file(path) and path.exists())
+    if isinstance(place, str) and place == path.name and not there:
+        return Library().find(place) or path
+    return path
+
+
+def prepare_start(session: Session, place: str | Path, *, replace: bool) -> tuple[Path, Work]:
+    """Return what a session starts from, and the work of reading it, which gives a `Lesson`.
+
+    Raises
+    ------
+    ProjectError
+        It is the project that is open, or that one has learned something already.
+    StorageError
+        If the library cannot be read.
+    """
+    volume, confirmed, learning = session.volume, session.confirmed, session.settings.learning
+    assert volume is not None
+    path = find_start(place)
+    if session.project is not None and same_place(path, session.project.folder):
+        raise ProjectError(
+            "A project starts from another one.", got=path, do="Choose another project."
+        )
+    if session.model_revision is not None and not replace:
+        raise ProjectError(
+            "A project starts from what was learned elsewhere before it has learned anything.",
+            got=f"one that shows model {session.model_revision}",
+            do="Reset learning first: the strokes stay.",
+        )
+
+    def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Lesson:
+        lesson = read_lesson(
+            path, volume, confirmed=confirmed, progress=progress, cancelled=cancelled
+        )
+        check_patch(lesson.model.settings, learning)
+        return lesson
+
+    return path, work
+
+
 def read_lesson(
-    folder: Path,
+    place: Path,
     volume: Volume,
     *,
     confirmed: bool,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Lesson:
-    """Return what a project has learned, for a volume.
+    """Return what was learned elsewhere, for a volume.
 
     Parameters
     ----------
-    folder : Path
-        The project that has learned.
+    place : Path
+        The project that has learned, or a model file.
     volume : Volume
         The one that it is for.
     confirmed : bool
@@ -79,18 +145,64 @@ def read_lesson(
     Cancelled
         Soon after ``cancelled()`` is True.
     ModelError
-        The project has no model, or one without features, for another number of channels, or with
-        fewer than two of the project's classes.
+        There is no model, or one for another number of channels, or with fewer than two of its
+        project's classes; or the file is none, damaged, or of a newer version.
     LearningError
-        It has no strokes.
+        The project has no strokes.
     VolumeError
         Its volume cannot be opened, or has changed.
     ProjectError, AnnotationError, StorageError
         The folder is no project, in use elsewhere, or cannot be read.
     """
+    channels = len(volume.channels)
+    if is_model_file(place) or place.is_file():
+        learned = _learned_of(place, channels)
+    else:
+        learned = _learned_in(place, channels, progress, cancelled)
+    model, name = learned.model, learned.name
+    statistics = volume.statistics()
+    model.normalise_by(statistics.mean, statistics.std)
+    model.halo = halo_in(model, volume, cancelled=cancelled)
+    remark = ""
+    if confirmed and learned.voxel_size is not None:
+        remark = _remark(volume.voxel_size[1], learned.voxel_size[1])
+    more = "Paint where it is wrong; one class is enough."
+    if learned.examples is None:
+        more = "To learn on, paint strokes of two classes."
+    said = f"It was learned in {name}. {more}"
+    kept = model.snapshot(0, {"started_from": name, "reason": said})
+    return Lesson(name, learned.classes, kept, learned.examples, remark)
+
+
+def _learned_of(path: Path, channels: int) -> _Learned:
+    """Return what a model file holds."""
+    from brushfire.networks import SegmentationModel
+
+    file = read_model_file(path)
+    classes, data = file.card.classes, file.card.data
+    model = part_of(SegmentationModel.from_snapshot(file.model), classes, path, channels)
+    examples = None if file.examples is None else file.examples.thinned()
+    size = None if data is None else data.voxel_size
+    return _Learned(bare_name(path), classes, model, examples or None, size)
+
+
+def _learned_in(
+    folder: Path,
+    channels: int,
+    progress: Callable[[int, int], None],
+    cancelled: Callable[[], bool],
+) -> _Learned:
+    """Return what a project has learned, its labelled voxels taken from its volume."""
     from brushfire.learning.rehearsal import collect_examples
     from brushfire.volumes import open_volume
 
+    if not folder.exists() and folder.suffix != SUFFIX:
+        kept = ", ".join(one.name for one in Library().entries()) or "nothing yet"
+        raise ModelError(
+            "A start is a project, a model file, or a name in the library.",
+            got=f"{folder}, which is not there; the library holds {kept}",
+            do="Choose one that is.",
+        )
     reference = open_project(folder).state.volume
     if reference.source is None:
         raise VolumeError(
@@ -112,23 +224,15 @@ def read_lesson(
                 do="Put that file back, or learn there again.",
             )
         classes = with_classes_of(project.state.classes, labels)
-        model = _model_of(project, classes, len(volume.channels))
+        model = _model_of(project, classes, channels)
         examples = collect_examples(
             model, source, labels.snapshot(), progress=progress, cancelled=cancelled
         )
     before = project.load_examples()
     if before is not None:
         examples = examples.joined(before).thinned()
-    statistics = volume.statistics()
-    model.normalise_by(statistics.mean, statistics.std)
-    model.halo = halo_in(model, volume, cancelled=cancelled)
-    remark = ""
-    if confirmed and reference.confirmed:
-        remark = _remark(volume.voxel_size[1], reference.voxel_size[1])
-    name = project.folder.stem
-    said = f"It was learned in {name}. Paint where it is wrong; one class is enough."
-    kept = model.snapshot(0, {"started_from": name, "reason": said})
-    return Lesson(name, classes, kept, examples, remark)
+    size = reference.voxel_size if reference.confirmed else None
+    return _Learned(project.folder.stem, classes, model, examples, size)
 
 
 def _model_of(project: Project, classes: Sequence[LabelClass], channels: int) -> SegmentationModel:
@@ -141,18 +245,31 @@ def _model_of(project: Project, classes: Sequence[LabelClass], channels: int) ->
             got=f"{project.folder}, which has no model",
             do="Learn there first, or choose another.",
         )
-    model = SegmentationModel.from_snapshot(project.load_model(project.state.shown_model))
+    snapshot = project.load_model(project.state.shown_model)
+    return part_of(SegmentationModel.from_snapshot(snapshot), classes, project.folder, channels)
+
+
+def part_of(
+    model: SegmentationModel, classes: Sequence[LabelClass], place: object, channels: int
+) -> SegmentationModel:
+    """Return a model for so many channels, with those of its classes that there still are.
+
+    Raises
+    ------
+    ModelError
+        If it is for others, or there are fewer than two classes.
+    """
     if model.channels != channels:
         raise ModelError(
             f"A model for this volume has {channels} channel(s).",
-            got=f"one with {model.channels}, in {project.folder}",
-            do="Choose a project of such volumes.",
+            got=f"one with {model.channels}, in {place}",
+            do="Choose what was learned on such volumes.",
         )
     known = [value for value in model.classes if value in {one.value for one in classes}]
     if len(known) < 2:
         raise ModelError(
             "A model tells at least two classes of its project.",
-            got=f"one that tells {len(known)} of them, in {project.folder}",
+            got=f"one that tells {len(known)} of them, in {place}",
             do="Learn there again, or choose another.",
         )
     return model if len(known) == len(model.classes) else model.with_classes(known)
@@ -222,6 +339,11 @@ def halo_in(
         block = volume.read_padded(box.grow((model.context, 0, 0)))
         found.append(measure_halo(model, [block]))
     return max(found)
+
+
+def same_place(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file or folder."""
+    return one.absolute() == other.absolute() or (one.exists() and one.samefile(other))
 
 
 def _same(name: str, other: str) -> bool:

@@ -102,7 +102,7 @@ class JobState:
     ----------
     id : int
         To cancel it by.
-    kind : {"pyramid", "export", "start"}
+    kind : {"pyramid", "export", "start", "save"}
         What it does.
     title : str
         What it does, for people.
@@ -113,11 +113,11 @@ class JobState:
     message : str
         What it does now, or how it ended.
     path : str or None
-        What it writes.
+        What it reads or writes; of a model that is saved its name in the library.
     """
 
     id: int
-    kind: Literal["pyramid", "export", "start"]
+    kind: Literal["pyramid", "export", "start", "save"]
     title: str
     done: int = 0
     total: int = 0
@@ -155,6 +155,7 @@ class SessionEvents(SignalGroup):
     tiles_changed = Signal(tuple)
     predictions_reset = Signal()
     places_changed = Signal(tuple)
+    library_changed = Signal(tuple)
     job_changed = Signal(object)
     status_changed = Signal(str)
     notified = Signal(object)

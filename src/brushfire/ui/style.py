@@ -23,6 +23,7 @@ class Palette:
     line: str
     accent: str
     accent_hover: str
+    accent_text: str
     on_accent: str
     warning: str
     error: str
@@ -43,6 +44,7 @@ def palette_of(viewer: Viewer) -> Palette:
         line=_hex(theme.primary),
         accent=accent.name(),
         accent_hover=accent.lighter(115).name(),
+        accent_text=accent.lighter(155 if dark else 100).name(),
         on_accent="#ffffff",
         warning="#e3b617" if dark else "#8a6a00",
         error="#ff7b85" if dark else "#b3101c",
@@ -68,6 +70,7 @@ def style_sheet(p: Palette) -> str:
     QLabel[role="title"] {{ font-weight: 600; }}
     QLabel[role="value"] {{ color: {p.text}; }}
     QLabel[role="score"] {{ color: {p.text}; font-size: 24px; font-weight: 600; }}
+    QLabel[role="accent"] {{ color: {p.accent_text}; font-weight: 600; }}
     QLabel[role="warning"] {{ color: {p.warning}; }}
     QLabel[role="error"] {{ color: {p.error}; }}
     QFrame[role="step"] {{ background: {p.surface}; border-radius: 4px; }}
@@ -94,6 +97,12 @@ def style_sheet(p: Palette) -> str:
     QPushButton[role="choice"]:hover {{ color: {p.text}; }}
     QPushButton[role="choice"]:checked {{
         background: {p.line}; color: {p.text}; border-radius: 3px; }}
+    QPushButton[role="start"] {{
+        background: {p.background}; border: 1px solid {p.line}; border-radius: 3px; }}
+    QPushButton[role="start"]:hover, QPushButton[role="start"]:focus {{
+        border-color: {p.accent}; }}
+    QPushButton[role="start"]:disabled {{ background: transparent; }}
+    QPushButton[role="start"] QLabel:disabled {{ color: {p.muted}; }}
     QToolButton[role="fold"] {{ background: transparent; border: none; color: {p.muted}; }}
     QToolButton[role="fold"]:hover {{ color: {p.text}; }}
     QTableWidget {{

@@ -14,7 +14,7 @@ from brushfire.errors import VolumeError
 from brushfire.geometry import Box, Triple, triple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ MOST_SAMPLE_BYTES = 60 << 20
 SAMPLE_SIDE = 256
 PAIRS = 5
 FARTHEST = 16
+_PERCENTILE_VALUES = 1 << 20  # of a channel: more take longer and change nothing
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,40 @@ def measure(volume: Volume) -> Statistics:
     VolumeError
         When a channel has no finite value, or one value only.
     """
-    samples = _samples(volume, SAMPLE_BYTES, phase=0.5)
-    if any(np.ptp(s) == 0 for s in samples if s.size):
-        # Sparse data may hide between the samples: look elsewhere, at the coarsest level where
-        # there is one, before calling it constant.
-        rest = MOST_SAMPLE_BYTES - SAMPLE_BYTES
-        more = _samples(volume, rest, phase=0.2, level=len(volume.levels) - 1)
-        samples = [np.concatenate(pair) for pair in zip(samples, more, strict=True)]
-    rows = [_robust(s, volume, channel) for channel, s in enumerate(samples)]
+    rows = [_robust(s, volume, channel) for channel, s in enumerate(_sample(volume))]
     mean, std, low, high = (tuple(row[i] for row in rows) for i in range(4))
     return Statistics(mean, std, low, high)
+
+
+def measure_percentiles(volume: Volume, wanted: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """Return percentiles of the sample that the statistics of ``volume`` are measured on.
+
+    It reads that sample again, and is no work for a thread that somebody waits for.
+
+    Parameters
+    ----------
+    volume : Volume
+        What to measure.
+    wanted : sequence of float
+        Percentiles, 0 to 100.
+
+    Returns
+    -------
+    tuple of tuple of float
+        One for each channel, in its order those of ``wanted``.
+
+    Raises
+    ------
+    VolumeError
+        When a channel has no finite value, or the volume cannot be read.
+    """
+    found = []
+    for channel, values in enumerate(_sample(volume)):
+        if not values.size:
+            raise _nothing_finite(volume, channel)
+        some = values[:: -(-values.size // _PERCENTILE_VALUES)].astype(np.float64)
+        found.append(tuple(float(value) for value in np.percentile(some, wanted)))
+    return tuple(found)
 
 
 def fingerprint(volume: Volume) -> str:
@@ -110,6 +135,18 @@ def _likeness(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float((a * b).sum() / size) if size > 0 else float("nan")
 
 
+def _sample(volume: Volume) -> list[NDArray[Any]]:
+    """Return what is measured: finite values, one array for each channel."""
+    samples = _samples(volume, SAMPLE_BYTES, phase=0.5)
+    if any(np.ptp(s) == 0 for s in samples if s.size):
+        # Sparse data may hide between the samples: look elsewhere, at the coarsest level where
+        # there is one, before calling it constant.
+        rest = MOST_SAMPLE_BYTES - SAMPLE_BYTES
+        more = _samples(volume, rest, phase=0.2, level=len(volume.levels) - 1)
+        samples = [np.concatenate(pair) for pair in zip(samples, more, strict=True)]
+    return samples
+
+
 def _samples(volume: Volume, budget: int, *, phase: float, level: int = 0) -> list[NDArray[Any]]:
     """Return the finite values of a sample spread over a level, one array for each channel."""
     shape = volume.levels[level].shape
@@ -153,13 +190,9 @@ def _starts(most: int, count: int, phase: float) -> list[int]:
 
 
 def _robust(values: NDArray[Any], volume: Volume, channel: int) -> tuple[float, ...]:
-    where = f"channel {volume.channels[channel]!r} of {volume.name}"
     if values.size == 0:
-        raise VolumeError(
-            "A volume has finite values.",
-            got=f"only NaN or infinite values in {where}",
-            do="Check the file, or the step that wrote it.",
-        )
+        raise _nothing_finite(volume, channel)
+    where = _where(volume, channel)
     if values.min() == values.max():
         raise VolumeError(
             "The values of a volume differ from each other.",
@@ -172,3 +205,15 @@ def _robust(values: NDArray[Any], volume: Volume, channel: int) -> tuple[float, 
     if high <= low or inner.std() == 0:
         low, high, inner = float(wide.min()), float(wide.max()), wide
     return float(inner.mean()), float(inner.std()), low, high
+
+
+def _nothing_finite(volume: Volume, channel: int) -> VolumeError:
+    return VolumeError(
+        "A volume has finite values.",
+        got=f"only NaN or infinite values in {_where(volume, channel)}",
+        do="Check the file, or the step that wrote it.",
+    )
+
+
+def _where(volume: Volume, channel: int) -> str:
+    return f"channel {volume.channels[channel]!r} of {volume.name}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QLineEdit,
     QSpinBox,
     QVBoxLayout,
@@ -18,6 +17,7 @@ from brushfire.errors import SettingsError
 from brushfire.networks.settings import NetworkSettings
 from brushfire.ui.panels.plots import CurveView
 from brushfire.ui.panels.quality import QualityView
+from brushfire.ui.panels.starts import SaveForm, StartBrowser
 from brushfire.ui.widgets import ElidedLabel, Fold, button, column, field_name, form_in, label, row
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from brushfire.ui.connections import Connections
     from brushfire.ui.controller import Controller
     from brushfire.ui.style import Palette
+
+BEGIN = "Start from what was learned…"
 
 
 class LearnPanel(QWidget):
@@ -49,10 +51,16 @@ class LearnPanel(QWidget):
             tip="Learn from the strokes while you go on painting (G)",
         )  # fmt: skip
         self.begin = button(
-            "Start from a project…", self._ask_project,
+            BEGIN, self._browse,
             tip="Take over what was learned elsewhere: its model is shown at once, and what its "
             "strokes taught is learned beside yours",
         )  # fmt: skip
+        self.browser = StartBrowser(controller, connections)
+        self.keep = button(
+            "Save to library…", self._ask_name,
+            tip="Keep this model, and what your strokes taught it, for other volumes",
+        )  # fmt: skip
+        self.save_form = SaveForm(controller, connections)
         self.stop = button("Stop", self._call("stop"), tip="Stop and keep the model that is shown")
         self.reset = button(
             "Reset", self._ask_reset, tip="Forget what was learned; the strokes stay"
@@ -67,8 +75,16 @@ class LearnPanel(QWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.start_button)
         layout.addWidget(self.begin)
-        layout.addLayout(row(self.stop, self.reset, QVBoxLayout(), stretch=2))
-        for part in (self.question, self.quality, self.curves, self.figures, self.network):
+        layout.addWidget(self.browser)
+        layout.addLayout(row(self.stop, self.reset, self.keep, QVBoxLayout(), stretch=3))
+        for part in (
+            self.question,
+            self.save_form,
+            self.quality,
+            self.curves,
+            self.figures,
+            self.network,
+        ):
             layout.addWidget(part)
         events = controller.session.events
         connections.connect(events.learning_changed, self.update_view)
@@ -148,6 +164,11 @@ class LearnPanel(QWidget):
         self.start_button.setText("Pause" if running else again)
         # What was learned here would be lost: it is forgotten on purpose first.
         self.begin.setVisible(ready and not has_model and state.step == 0)
+        if self.begin.isHidden():
+            self.browser.hide()
+        self.keep.setVisible(has_model)
+        if not has_model:
+            self.save_form.hide()
         self.stop.setEnabled(running or state.phase == "paused")
         self.reset.setEnabled(ready and (has_model or state.step > 0))
         self.quality.show_state(state, session.classes)
@@ -188,16 +209,23 @@ class LearnPanel(QWidget):
 
         return act
 
-    def _ask_project(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "A project that has learned")
-        if folder:
-            self._controller.attempt(lambda: self._controller.session.start_from(folder))
+    def _browse(self) -> None:
+        if self.browser.isHidden():
+            self.browser.open()
+        else:
+            self.browser.hide()
+
+    def _ask_name(self) -> None:
+        if self.save_form.isHidden():
+            self.save_form.open()
+        else:
+            self.save_form.hide()
 
     def _on_job(self, job: JobState) -> None:
         if job.kind == "start":
             reading = job.state == "running"
             self.begin.setEnabled(not reading)
-            self.begin.setText(f"{job.title}…" if reading else "Start from a project…")
+            self.begin.setText(f"{job.title}…" if reading else BEGIN)
             if job.state == "finished":
                 self.update_settings()  # its network came along
 

@@ -1,0 +1,268 @@
+"""Folders and zips of a few small files with known names; nothing is ever extracted."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import re
+import shutil
+import stat
+import threading
+import zipfile
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from brushfire.annotations.files import storage_error, sync_folder, write_atomically
+from brushfire.errors import ModelError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+CARD = "card.json"
+WEIGHTS = "weights.safetensors"
+EXAMPLES = "examples.safetensors"
+BOUNDS = {CARD: 1 << 20, WEIGHTS: 1 << 30, EXAMPLES: 64 << 20}
+"""The files of a model, and how many bytes each may have."""
+
+_MOST_BYTES = sum(BOUNDS.values()) + (1 << 20)
+_MOST_ENTRIES = 1000
+_APPLE = "__MACOSX/"  # what its own zips hold beside the files
+_ENCRYPTED = 1  # a bit of an entry's flags
+_OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
+_NEXT = "Choose another model file, or ask whoever made it for a new one."
+
+
+def read_folder(folder: Path, names: tuple[str, ...] = tuple(BOUNDS)) -> dict[str, bytes]:
+    """Return those files of a model's folder that there are, of some names.
+
+    Raises
+    ------
+    ModelError
+        If one is a link or no file, or larger than it may be.
+    StorageError
+        If one cannot be read.
+    """
+    found = {}
+    for name in names:
+        path = folder / name
+        try:
+            about = path.lstat()
+            if not stat.S_ISREG(about.st_mode):
+                raise _refusal("plain files", f"{path}, which is a link or no file")
+            _check_size(path, name, about.st_size)
+            with path.open("rb") as file:
+                found[name] = file.read(BOUNDS[name] + 1)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise unreadable(error, path) from error
+        _check_size(path, name, len(found[name]))  # it may have grown
+    return found
+
+
+def read_bare(path: Path) -> bytes:
+    """Return a file of weights; raises as `read_folder` does."""
+    try:
+        _check_size(path, WEIGHTS, path.stat().st_size)
+        with path.open("rb") as file:
+            data = file.read(BOUNDS[WEIGHTS] + 1)
+    except OSError as error:
+        raise unreadable(error, path) from error
+    _check_size(path, WEIGHTS, len(data))
+    return data
+
+
+def read_zip(path: Path, names: tuple[str, ...] = tuple(BOUNDS)) -> dict[str, bytes]:
+    """Return those files of a model's zip that there are, of some names.
+
+    They lie at its top, or in its only folder there. Sizes are checked before anything is read.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged, or an entry leads outside, is a link, encrypted, there twice, or larger
+        than it may be.
+    StorageError
+        If it cannot be read.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise _refusal(f"at most {_MOST_BYTES} bytes", f"{path.stat().st_size} in {path}")
+        with zipfile.ZipFile(path) as archive:
+            entries = _checked(archive, path)
+            top = _top(entries)
+            return {
+                name: _read(archive, entries[top + name], name, path)
+                for name in names
+                if top + name in entries
+            }
+    except OSError as error:
+        raise unreadable(error, path) from error
+    except (
+        # What a damaged archive can raise, and what one of another program's methods does.
+        zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
+        RuntimeError, ValueError, OverflowError,
+    ) as error:  # fmt: skip
+        raise _refusal("a whole zip", f"{path} ({str(error)[:200]})") from error
+
+
+def names_in_zip(path: Path) -> list[str]:
+    """Return what a zip holds, or nothing where it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()[:_MOST_ENTRIES]
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return []
+
+
+def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Return the entries of an archive by name, each of them harmless."""
+    infos = archive.infolist()
+    if len(infos) > _MOST_ENTRIES:
+        raise _refusal(f"at most {_MOST_ENTRIES} files", f"{len(infos)} in {path}")
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        name = info.orig_filename  # as it was written, before zipfile made it harmless
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if _OUTSIDE.search(name) or "\x00" in name:
+            raise _refusal("files inside it", f"the name {name[:100]!r} in {path}")
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _refusal("plain files", f"{name[:100]!r} in {path}, which is a link or a device")
+        if info.flag_bits & _ENCRYPTED:
+            raise _refusal("files that anybody can read", f"{name[:100]!r} in {path}, encrypted")
+        if info.filename in entries:
+            raise _refusal("each file once", f"{name[:100]!r} twice in {path}")
+        entries[info.filename] = info
+    return {name: one for name, one in entries.items() if not name.startswith(_APPLE)}
+
+
+def _top(entries: Mapping[str, zipfile.ZipInfo]) -> str:
+    """Return what comes before the names of a model's files: nothing, or the only folder."""
+    folders = {name.partition("/")[0] for name in entries}
+    if CARD not in entries and len(folders) == 1:
+        return f"{folders.pop()}/"
+    return ""
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, path: Path) -> bytes:
+    _check_size(path, name, info.file_size)
+    with archive.open(info) as file:
+        data = file.read(info.file_size + 1)
+    if len(data) != info.file_size:
+        raise _refusal("files as long as it says", f"{len(data)} bytes of {name} in {path}")
+    return data
+
+
+def _check_size(path: Path, name: str, size: int) -> None:
+    if size > BOUNDS[name]:
+        raise _refusal(f"at most {BOUNDS[name]} bytes of {name}", f"{size} in {path}")
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
+    """Write a model's folder beside its place and rename it, so that it is whole or not there.
+
+    Raises
+    ------
+    ModelError
+        If something is there that is not to be replaced, or is no model.
+    StorageError
+        If the disk refuses; what was there is then still there.
+    """
+    _check_target(folder, overwrite=overwrite)
+    made, old = _beside(folder, "new"), _beside(folder, "old")
+    try:
+        made.mkdir()
+        for name, data in files.items():
+            write_atomically(made / name, data)
+        if folder.exists():
+            os.replace(folder, old)
+        try:
+            os.replace(made, folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, folder)
+            raise
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise _unwritable(error, folder) from error
+    finally:
+        for left in (made, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def write_zip(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
+    """Write a model's zip, so that it is whole or not there; raises as `write_folder` does."""
+    _check_target(path, overwrite=overwrite)
+    packed = io.BytesIO()
+    # Weights hardly get smaller; and stored ones are read without work.
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            # Without a date, so that the same model gives the same file.
+            archive.writestr(zipfile.ZipInfo(name), data)
+    try:
+        write_atomically(path, packed.getvalue())
+    except OSError as error:
+        raise _unwritable(error, path) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a model's folder or zip; of a link the link alone.
+
+    Raises
+    ------
+    StorageError
+        If the disk refuses.
+    """
+    try:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+            return
+        # Gone at once for everybody who looks, however long its files take.
+        old = _beside(path, "old")
+        os.replace(path, old)
+        shutil.rmtree(old)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _unwritable(error, path) from error
+
+
+def unreadable(error: OSError, path: Path) -> StorageError:
+    """Return the sentence for a model file that the disk does not give."""
+    return storage_error(error, path, "A model file can be read.", "Or choose another one.")
+
+
+def _unwritable(error: OSError, path: Path) -> StorageError:
+    rule = "A model file is written to a folder that exists."
+    return storage_error(error, path, rule, "Or choose another place.")
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.{what}")
+
+
+def _check_target(path: Path, *, overwrite: bool) -> None:
+    there = False
+    with suppress(OSError):
+        path.lstat()
+        there = True
+    if not there:
+        return
+    if not overwrite:
+        raise ModelError(
+            "A model file is written to a new place.",
+            got=f"{path}, which exists",
+            do="Choose another name, or say that it is to be replaced.",
+        )
+    if path.is_dir() and (path.is_symlink() or not (path / CARD).is_file()):
+        raise ModelError(
+            "Only a model is replaced by a model.",
+            got=f"the folder {path} without a {CARD}",
+            do="Choose another name.",
+        )
+
+
+def _refusal(what: str, got: str) -> ModelError:
+    return ModelError(f"A model file holds {what}.", got=got, do=_NEXT)
