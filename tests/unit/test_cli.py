@@ -990,10 +990,19 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
     volume, _ = another(foam, tmp_path)
     np.save(tmp_path / "two.npy", np.stack([np.load(volume)] * 2))
     start = ["start", str(tmp_path / "two.npy"), "--axes", "czyx", "--from", str(trained)]
-    assert main(start) == 2
-    assert "2 channel(s)" in sentence(capsys)
+    assert main([*start, "--channels", "adapter"]) == 2
+    assert "however many channels" in sentence(capsys)
+    assert main([*start, "--weights", "gabor"]) == 2
+    assert "sees no image" in sentence(capsys)
     assert not open_project(tmp_path / "two.brushfire").models()
-    assert open_project(tmp_path / "two.brushfire").load_examples() is None
+    assert open_project(tmp_path / "two.brushfire").load_weights() is None
+    # Layers that correct do not care; what tells single pixels has to be learned anew.
+    assert main(start) == 0
+    assert "wait for strokes" in capsys.readouterr().out
+    two = open_project(tmp_path / "two.brushfire")
+    assert not two.models()
+    assert two.load_examples() is None
+    assert two.load_weights().metrics["start"] == "All weights"
     session = Session(trained, device="cpu")
     session.open_project(trained)
     assert main(["start", str(bare), "--from", str(trained)]) == 2

@@ -98,15 +98,17 @@ class Configure(Command):
 
 @dataclass(frozen=True, slots=True)
 class Begin(Command):
-    """Show a model of another volume, as the next revision, and learn its labelled voxels too.
+    """Go on from a model of another volume, and learn its labelled voxels too.
 
     ``classes`` are the values that its outputs have here; ``examples`` is None where a model came
-    without labelled voxels.
+    without labelled voxels. Where it ``answers`` it is shown, as the next revision; otherwise its
+    layers are what a new network begins with.
     """
 
     model: ModelSnapshot
     classes: tuple[int, ...]
     examples: Examples | None
+    answers: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,8 @@ class Learner:
         Memory that a step, or a look at some strokes, may take; without a limit by default.
     examples : Examples, optional
         Labelled voxels of other volumes to start from.
+    weights : ModelSnapshot, optional
+        Of a model whose layers a new network begins with, where it is of the same shape.
 
     Raises
     ------
@@ -104,12 +106,15 @@ class Learner:
         revision: int = 0,
         step_bytes: float = math.inf,
         examples: Examples | None = None,
+        weights: ModelSnapshot | None = None,
     ) -> None:
         check_patch(network, learning)
         self._volume = volume
         self._network = network
         self._learning = learning
         self._examples = examples if learning.examples else None
+        fits = weights is not None and weights.settings == network
+        self._weights = weights if fits and learning.pretrained else None
         self._device = torch.device(device)
         self._seed = seed
         self._rng = np.random.default_rng(seed)
@@ -572,6 +577,9 @@ class Learner:
                 got=f"{len(self._classes)} class(es)",
                 do=missing,
             )
+        if self._trainer is None and self._weights is not None:
+            model = SegmentationModel.from_snapshot(self._weights).with_classes(self._classes)
+            self._trainer = self._new_trainer(model.to(self._device), restored=False, taught=True)
         if self._trainer is None:
             statistics = self._volume.statistics()
             with torch.random.fork_rng(devices=[]):
@@ -587,7 +595,9 @@ class Learner:
             self._trainer = self._new_trainer(model.to(self._device), restored=False)
         return self._trainer
 
-    def _new_trainer(self, model: SegmentationModel, *, restored: bool) -> Trainer:
+    def _new_trainer(
+        self, model: SegmentationModel, *, restored: bool, taught: bool = False
+    ) -> Trainer:
         examples = self._examples
         if examples is not None and examples.features.shape[1] != model.inputs:
             raise LearningError(
@@ -600,6 +610,7 @@ class Learner:
             self._learning,
             self._anywhere(),
             restored=restored,
+            taught=taught,
             seed=self._seed,
             examples=examples,
         )

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from brushfire.geometry import Scale
     from brushfire.learning.examples import Examples
     from brushfire.learning.places import Place
+    from brushfire.learning.transfer.strategies import StartSettings
+    from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project
     from brushfire.session.opening import Opening
     from brushfire.session.shelf import Offer
@@ -127,6 +129,7 @@ class Session:
         shares(self._budget)
         self._settings: Settings | None = None
         self._examples: Examples | None = None
+        self._weights: ModelSnapshot | None = None
         self._table = ClassTable()
         self._line: EngineLine | None = None
         self._view: Box | None = None
@@ -157,6 +160,11 @@ class Session:
     def model_revision(self) -> int | None:
         """The model that is shown, or will be as soon as it is loaded; None where there is none."""
         return None if self._record.snapshot is None else self._record.snapshot.revision
+
+    @property
+    def awaits_strokes(self) -> bool:
+        """Whether layers were taken over that tell no classes before strokes are learned."""
+        return self._weights is not None and self._record.snapshot is None
 
     @property
     def classes_from_start(self) -> frozenset[int]:
@@ -314,7 +322,7 @@ class Session:
         self._line = self._view = None
         self._keeper = Keeper(None)
         self._settings, self._table, self.confirmed = None, ClassTable(), False
-        self._examples = None
+        self._examples = self._weights = None
         self._record = LearningRecord(self._device)
         self._tell_everything()
 
@@ -448,7 +456,13 @@ class Session:
         """End learning; the shown model stays."""
         self._send(m.Stop())
 
-    def start_from(self, place: str | Path, *, replace: bool = False) -> int:
+    def start_from(
+        self,
+        place: str | Path,
+        *,
+        start: StartSettings | None = None,
+        replace: bool = False,
+    ) -> int:
         """Take over what was learned elsewhere; return the job's id.
 
         The model is shown at once, and the labelled voxels that come with it are learned beside the
@@ -460,6 +474,9 @@ class Session:
         place : path or str
             Another project, which nobody else has open; or a model file; or the name of a model in
             the library.
+        start : StartSettings, optional
+            Which of its weights are taken over; all by default. Where that leaves nothing that
+            tells classes apart, no model is shown until the first strokes are learned.
         replace : bool
             Whether that takes the place of what was learned here.
 
@@ -469,7 +486,7 @@ class Session:
             It is the project that is open, or that one has learned something already.
         """
         self._need_volume()
-        job = self._board.start_lesson(*prepare_start(self, place, replace=replace))
+        job = self._board.start_lesson(*prepare_start(self, place, start, replace=replace))
         self._tell_news()
         return job
 
@@ -520,6 +537,9 @@ class Session:
 
     def reset(self) -> None:
         """Forget what was learned, here and where it started from; the strokes stay."""
+        if self._weights is not None:
+            self._weights = None
+            self._keeper.save_start(self._examples, None)
         self._learn_beside(None)
         self._send(m.Reset())
 
@@ -677,7 +697,8 @@ class Session:
             learning=replace(settings.learning, cache_bytes=parts.learning),
             memory_budget_bytes=budget,
         )
-        model, self._examples = opening.model, opening.examples
+        model = opening.model
+        self._examples, self._weights = opening.examples, opening.weights
         self._table = ClassTable(opening.state.classes, model.classes if model else ())
         self._record = LearningRecord(self._device, model)
         self._told_revision = 0
@@ -755,6 +776,7 @@ class Session:
             scout=self._suggest,
             revision=max([*(project.models() if project else ()), self._record.newest]),
             examples=self._examples,
+            weights=self._weights,
         )
 
     def _need_engine(self) -> EngineLine:
@@ -869,9 +891,10 @@ class Session:
         # From here on nothing can fail.
         self._table.replace(classes)
         self._settings, self._examples = replace(self.settings, network=model.settings), examples
-        self._need_engine().send(m.Begin(model, named, examples))
+        self._weights = None if lesson.answers else model
+        self._need_engine().send(m.Begin(model, named, examples, answers=lesson.answers))
         self._save()
-        self._keeper.save_examples(examples)
+        self._keeper.save_start(examples, self._weights)
         self._keeper.note("started", source=lesson.name, voxels=len(known or ()))
         self._later(self.events.classes_changed)
         self._later(self.events.active_class_changed, self.active_class)
@@ -883,7 +906,7 @@ class Session:
         if self._examples is not None or examples is not None:
             self._examples = examples
             self._send(m.SetExamples(examples))
-            self._keeper.save_examples(examples)
+            self._keeper.save_start(examples, self._weights)
 
     def _show(self, revision: int) -> None:
         if self.predictions is not None:

@@ -84,10 +84,7 @@ class Shelf:
         here = self._fingerprint(volume)
         paths = {entry.name: entry.path for entry in entries}
         ranked = rank([entry.card for entry in entries if entry.card is not None], here)
-        offers = [
-            Offer(card.name, paths[card.name], card, _problem(card, here), apart)
-            for card, apart in ranked
-        ]
+        offers = [Offer(card.name, paths[card.name], card, apart=apart) for card, apart in ranked]
         offers += [Offer(one.name, one.path, None, one.problem) for one in entries if one.problem]
         offers.sort(key=lambda one: bool(one.problem))  # those that can be taken come first
         near = next((one for one in offers if not one.problem and one.apart is not None), None)
@@ -101,9 +98,3 @@ class Shelf:
         if self._known is None or self._known[0] != which:
             self._known = (which, fingerprint_of(volume))
         return self._known[1]
-
-
-def _problem(card: ModelCard, here: Fingerprint) -> str:
-    count = len(here.channels)
-    many = "s" if card.channels > 1 else ""
-    return "" if card.channels == count else f"It takes {card.channels} channel{many}, not {count}."
