@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -208,23 +209,24 @@ def test_damage_between_writing_and_checking_is_found(tmp_path: Path, format: st
     np.testing.assert_array_equal(read_back(export(labels, tmp_path, format).path), labels)
 
 
-@pytest.mark.parametrize("level", ["1", "2"])
-def test_damage_to_a_reduced_level_is_found(tmp_path: Path, format: str, level: str) -> None:
+def test_damage_to_a_reduced_level_is_found(tmp_path: Path, format: str) -> None:
     if format == "tiff":
         pytest.skip("A TIFF has no reduced levels.")
-    labels = some_labels((10, 1100, 1300))
-    stored = tmp_path / f"checking-{NAMES[format]}" / level
+    labels = some_labels((5, 1100, 1300))
 
-    def damage_level() -> None:
+    def damage_level(level: str) -> None:
+        stored = tmp_path / f"checking-{NAMES[format]}" / level
         victim = max(p for p in (stored / "c").rglob("*") if p.is_file())
         content = bytearray(victim.read_bytes())
         content[len(content) // 3] ^= 1
         victim.write_bytes(content)
 
-    with pytest.raises(ExportError, match=f"another level {level}") as caught:
-        export(labels, tmp_path, format, progress=when(0.51, damage_level))
-    assert "export again" in str(caught.value)
-    assert not (tmp_path / NAMES[format]).exists()
+    for level in ("1", "2"):
+        then = when(0.51, partial(damage_level, level))
+        with pytest.raises(ExportError, match=f"another level {level}") as caught:
+            export(labels, tmp_path, format, progress=then)
+        assert "export again" in str(caught.value)
+        assert not (tmp_path / NAMES[format]).exists()
     report = export(labels, tmp_path, format)
     volume = open_volume(report.path)
     for number, described in enumerate(volume.levels):
