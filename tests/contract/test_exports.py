@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -145,12 +146,16 @@ export(Slow(some_labels()), Path(sys.argv[1]), sys.argv[2])
 """
 
 
-@pytest.fixture
-def killed(tmp_path: Path, format: str) -> Path:
-    """Return the folder in which a process was killed after three blocks of an export."""
+@pytest.fixture(scope="module")
+def left_by_a_kill(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what gives, for a format, the folder that a killed process left; never to change."""
+    return cache(lambda format: kill(tmp_path_factory.mktemp("killed"), format))
+
+
+def kill(folder: Path, format: str) -> Path:
     tests = os.path.dirname(os.path.dirname(__file__))
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path), format],
+        [sys.executable, "-c", KILLED, str(folder), format],
         env={**os.environ, "PYTHONPATH": tests},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -159,7 +164,14 @@ def killed(tmp_path: Path, format: str) -> Path:
         assert process.stdout is not None
         assert process.stdout.readline() == b"three blocks\n"
         process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-    assert not (tmp_path / NAMES[format]).exists()
+    assert not (folder / NAMES[format]).exists()
+    return folder
+
+
+@pytest.fixture
+def killed(tmp_path: Path, format: str, left_by_a_kill: Callable[[str], Path]) -> Path:
+    """Return a folder in which a process was killed after three blocks of an export."""
+    shutil.copytree(left_by_a_kill(format), tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
