@@ -258,6 +258,24 @@ def train(
 
 
 @app.command()
+def worth(
+    project: Painted,
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps with it, and without.")] = 100,
+    axes: Axes = None,
+    time: Time = None,
+    device: Device = None,
+    memory: Memory = None,
+) -> None:
+    """Measure what the start of a project was worth, against learning from scratch."""
+    from brushfire.cli.headless import follow, session_of
+
+    budget = parse_budget(memory)
+    with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
+        state = follow(session, session.measure_start(steps))
+    say(output(), state.message)
+
+
+@app.command()
 def export(
     project: Painted,
     out: Annotated[Path, typer.Option(help="Target: NAME.ome.zarr or NAME.tif.")],

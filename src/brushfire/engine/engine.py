@@ -25,6 +25,7 @@ from brushfire.geometry import Grid
 from brushfire.learning.learner import Learner
 from brushfire.networks.kernels import forget_buffer
 from brushfire.networks.model import SegmentationModel
+from brushfire.networks.snapshot import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,13 +261,12 @@ class Engine:
         network = start.model.settings
         self._examples, self._settings = start.examples, (network, self._settings[1])
         self._coach.replace(self._make_learner, network)
-        self._weights = None if start.answers else start.model
-        if not start.answers:
+        self._weights = start.model
+        if not answers(start.model):
             self._coach.reset()
             self._show(None)
             return
         model = SegmentationModel.from_snapshot(start.model)
-        model.classes = start.classes
         # Numbered here, where models are made: nobody else knows the newest.
         self._restore(model.snapshot(self._newest_revision + 1, start.model.metrics))
 

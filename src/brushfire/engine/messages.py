@@ -100,15 +100,13 @@ class Configure(Command):
 class Begin(Command):
     """Go on from a model of another volume, and learn its labelled voxels too.
 
-    ``classes`` are the values that its outputs have here; ``examples`` is None where a model came
-    without labelled voxels. Where it ``answers`` it is shown, as the next revision; otherwise its
-    layers are what a new network begins with.
+    ``examples`` is None where a model came without labelled voxels. A model that answers, see
+    `answers`, is shown, as the next revision; the layers of another are what a new network begins
+    with.
     """
 
     model: ModelSnapshot
-    classes: tuple[int, ...]
     examples: Examples | None
-    answers: bool = True
 
 
 @dataclass(frozen=True, slots=True)

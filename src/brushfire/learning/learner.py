@@ -27,6 +27,7 @@ from brushfire.learning.reports import Evaluation, Proposal, StepReport, Verdict
 from brushfire.learning.sampler import PatchSampler, SlabCache, square_around
 from brushfire.learning.settings import check_patch
 from brushfire.learning.training import Trainer
+from brushfire.learning.transfer.forgetting import SHARE, Memory
 from brushfire.learning.warming import warm_up
 from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks.halo import measure_halo
@@ -87,7 +88,8 @@ class Learner:
     examples : Examples, optional
         Labelled voxels of other volumes to start from.
     weights : ModelSnapshot, optional
-        Of a model whose layers a new network begins with, where it is of the same shape.
+        What the project started from: where it is of the same shape, the layers of a new network
+        begin with its.
 
     Raises
     ------
@@ -113,8 +115,11 @@ class Learner:
         self._network = network
         self._learning = learning
         self._examples = examples if learning.examples else None
-        fits = weights is not None and weights.settings == network
-        self._weights = weights if fits and learning.pretrained else None
+        self._memory: Memory | None = None
+        if self._examples is not None:
+            self._examples, kept = self._examples.split(SHARE)
+            self._memory = Memory(kept, weights)
+        self._weights = weights if weights is not None and weights.settings == network else None
         self._device = torch.device(device)
         self._seed = seed
         self._rng = np.random.default_rng(seed)
@@ -426,6 +431,9 @@ class Learner:
             "held_out_regions": [list(seed) for seed in self._regions.seeds],
             **finish.evaluation.to_metrics(),
         }
+        remembered = self._memory.ask(model) if self._memory else None
+        if remembered is not None:
+            metrics["before"] = remembered.to_metrics()
         snapshot = model.snapshot(self._revision, metrics)
         self._history = [*self._history[1 - _HISTORY :], snapshot]
         self._race.show(winner)
@@ -577,7 +585,7 @@ class Learner:
                 got=f"{len(self._classes)} class(es)",
                 do=missing,
             )
-        if self._trainer is None and self._weights is not None:
+        if self._trainer is None and self._weights is not None and self._learning.pretrained:
             model = SegmentationModel.from_snapshot(self._weights).with_classes(self._classes)
             self._trainer = self._new_trainer(model.to(self._device), restored=False, taught=True)
         if self._trainer is None:

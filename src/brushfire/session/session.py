@@ -21,6 +21,7 @@ from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.learning.warming import begin_to_warm_up
 from brushfire.networks import kernels
 from brushfire.networks.settings import NetworkSettings
+from brushfire.networks.snapshot import answers
 from brushfire.prediction import PredictionStore
 from brushfire.project import ProjectState, Settings, default_folder, open_project
 from brushfire.session.board import JobBoard
@@ -29,6 +30,7 @@ from brushfire.session.exports import resolve_export
 from brushfire.session.keeper import Keeper
 from brushfire.session.learning import LearningRecord
 from brushfire.session.line import EngineLine
+from brushfire.session.measuring import prepare_measuring
 from brushfire.session.memory import default_budget, shares
 from brushfire.session.opening import (
     TILE,
@@ -164,7 +166,8 @@ class Session:
     @property
     def awaits_strokes(self) -> bool:
         """Whether layers were taken over that tell no classes before strokes are learned."""
-        return self._weights is not None and self._record.snapshot is None
+        start = self._weights
+        return start is not None and self._record.snapshot is None and not answers(start)
 
     @property
     def classes_from_start(self) -> frozenset[int]:
@@ -531,9 +534,38 @@ class Session:
         """Models of the library, the most fitting first, as the last `browse_library` found."""
         return self._shelf.offers
 
+    @property
+    def scratch_score(self) -> float | None:
+        """What `Offer.score` is for no start at all; None while there are too few strokes."""
+        return self._shelf.scratch
+
+    def measure_start(self, steps: int = 100) -> int:
+        """Measure what the start was worth, beside what goes on; return the job's id.
+
+        The network learns twice from the strokes that are there, with the start and from scratch,
+        and both are asked for the same held-out strokes; the job's message is the answer.
+
+        Parameters
+        ----------
+        steps : int
+            Gradient steps of each.
+
+        Raises
+        ------
+        ProjectError
+            The project started from nothing.
+        """
+        work = prepare_measuring(
+            self, self._weights, self._examples, steps,
+            step_bytes=shares(self._budget).network // 2,  # the engine's steps go on
+        )  # fmt: skip
+        job = self._board.start_measuring(work)
+        self._tell_news()
+        return job
+
     def browse_library(self) -> None:
         """Look what the library offers for this volume; `library_changed` follows."""
-        self._shelf.look(self._need_volume())
+        self._shelf.look(self._need_volume(), self._need_labels().snapshot())
 
     def reset(self) -> None:
         """Forget what was learned, here and where it started from; the strokes stay."""
@@ -887,12 +919,12 @@ class Session:
         classes, values = match_classes(self.classes, lesson.classes, fresh=fresh)
         model, known = lesson.model, lesson.examples
         examples = None if known is None else known.renumbered(values)
-        named = tuple(values[value] for value in model.classes)
+        model = model.renamed(tuple(values[value] for value in model.classes))
         # From here on nothing can fail.
         self._table.replace(classes)
         self._settings, self._examples = replace(self.settings, network=model.settings), examples
-        self._weights = None if lesson.answers else model
-        self._need_engine().send(m.Begin(model, named, examples, answers=lesson.answers))
+        self._weights = model
+        self._need_engine().send(m.Begin(model, examples))
         self._save()
         self._keeper.save_start(examples, self._weights)
         self._keeper.note("started", source=lesson.name, voxels=len(known or ()))

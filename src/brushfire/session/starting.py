@@ -51,8 +51,6 @@ class Lesson:
         model came without any.
     remark : str
         What may be in the way, if anything.
-    answers : bool
-        Whether the model tells classes apart; otherwise its layers are what a network begins with.
     """
 
     name: str
@@ -60,7 +58,6 @@ class Lesson:
     model: ModelSnapshot
     examples: Examples | None
     remark: str = ""
-    answers: bool = True
 
 
 @dataclass(frozen=True)
@@ -187,11 +184,11 @@ def read_lesson(
         mean=statistics.mean,
         std=statistics.std,
     )
-    answers = len(taken.classes) == len(model.classes)
+    complete = len(taken.classes) == len(model.classes)
     examples = learned.examples
     if examples is not None and examples.features.shape[1] != model.inputs:
         examples = None  # features of other channels
-    if answers:
+    if complete:
         model.halo = halo_in(model, volume, cancelled=cancelled)
     remarks = [taken.remark]
     if confirmed and learned.voxel_size is not None:
@@ -201,9 +198,10 @@ def read_lesson(
         more = "To learn on, paint strokes of two classes."
     said = f"It was learned in {name}. {more}"
     how = STRATEGIES[start.weights][0]
-    kept = model.snapshot(0, {"started_from": name, "start": how, "reason": said})
+    about = {"started_from": name, "start": how, "answers": complete, "reason": said}
+    kept = model.snapshot(0, about)
     remark = " ".join(text for text in remarks if text)
-    return Lesson(name, learned.classes, kept, examples, remark, answers)
+    return Lesson(name, learned.classes, kept, examples, remark)
 
 
 def _learned_of(path: Path) -> _Learned:
