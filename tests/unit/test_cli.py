@@ -1012,7 +1012,7 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
 
 
 def test_a_project_that_has_learned_starts_anew_on_request(
-    foam: FoamPaths, trained: Path, tmp_path: Path
+    foam: FoamPaths, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Path(shutil.copytree(trained, tmp_path / "again.brushfire"))
     bare = painted_project(foam, tmp_path / "bare.brushfire")
@@ -1023,6 +1023,11 @@ def test_a_project_that_has_learned_starts_anew_on_request(
     project = open_project(other)
     assert project.load_model(project.state.shown_model).metrics["started_from"] == "foam"
     assert painted(other).any()
+    capsys.readouterr()
+    assert main(["worth", str(other), "--steps", "1", "--device", "cpu"]) == 0
+    assert "held-out strokes after 1 gradient steps" in capsys.readouterr().out
+    assert main(["worth", str(trained), "--device", "cpu"]) == 2
+    assert "began from scratch" in sentence(capsys)
 
 
 def test_what_was_painted_on_another_file_is_no_start(

@@ -211,5 +211,5 @@ class Worth:
             said = "helps" if gain > 0 else "does harm"
         return (
             f"The start {said}: Dice {self.started:.3f} with it and {self.scratch:.3f} from"
-            f" scratch, on {self.strokes} held-out strokes after {self.steps} steps each."
+            f" scratch, on {self.strokes} held-out strokes after {self.steps} gradient steps."
         )
