@@ -1,0 +1,109 @@
+"""Every network on a real volume: weights, memory, time of a step and of a tile, tiles and whole.
+
+Memory is what one tile takes at most, as the network foretells it and as Linux says it was. Each
+network learns a few steps from scribbles first, so that what is compared has learned something.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+import brushfire  # noqa: F401  before torch: sets what torch reads when it is loaded
+
+import torch  # isort: skip
+
+from brushfire.annotations import open_annotations
+from brushfire.geometry import Box
+from brushfire.learning import Learner, LearningSettings
+from brushfire.networks import NetworkSettings, SegmentationModel
+from brushfire.networks.architectures import ARCHITECTURES
+from brushfire.networks.kernels import forget_buffer
+from brushfire.prediction.tile import predict_box
+from brushfire.scribbles import scribbles
+from reporting import data_folder, note, parser, report
+from tiled_equals_untiled import opened
+
+TILE = 256
+GOALS = {"largest_difference": "< 1e-3", "farthest_estimate": "<= 0.25"}
+
+
+def resident(key: str) -> int:
+    """Return bytes of memory, as Linux says: "VmRSS" now, "VmHWM" at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
+
+
+def memory(model: SegmentationModel, side: int) -> tuple[int, int]:
+    """Return the bytes that the layers take for one tile: foretold, and measured."""
+    layers = model.layers
+    head = torch.zeros(2, layers.maps), torch.zeros(2)
+    x = torch.randn(1, layers.channels, side, side)
+    with torch.no_grad():
+        layers.weighed(x, *head)
+        forget_buffer()  # which MS-D keeps from one tile to the next
+        Path("/proc/self/clear_refs").write_text("5")
+        before = resident("VmRSS")
+        layers.weighed(x, *head)
+    return layers.bytes_of(side, side), resident("VmHWM") - before
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--steps", type=int, default=60)
+    options.add_argument("--only", nargs="*", choices=list(ARCHITECTURES))
+    args = options.parse_args()
+    steps = 5 if args.quick else args.steps
+    torch.set_num_threads(1)
+    volume, truth = opened(data_folder())
+    labels = open_annotations(None, volume.shape)
+    rng = np.random.default_rng(0)
+    for z in range(0, min(6, volume.shape[0]), 2):
+        labels[z : z + 1] = scribbles(truth[z], 0.02, rng)[None]
+    figures: dict[str, float] = {"largest_difference": 0, "farthest_estimate": 0}
+    note(args, "| network | weights | step, s | tile, s | halo | MiB | measured | apart |")
+    note(args, "|---|---|---|---|---|---|---|---|")
+    for name, kind in ARCHITECTURES.items():
+        if args.only and name not in args.only:
+            continue
+        network = NetworkSettings(
+            kind.depth.usual, kind.width.usual, features=False, architecture=name
+        )
+        learner = Learner(volume, network, LearningSettings(), device="cpu")
+        learner.set_annotations(labels.snapshot())
+        learner.fit()
+        took = [learner.step().seconds for _ in range(steps)]
+        snapshot = learner.propose().snapshot
+        assert snapshot is not None
+        model = SegmentationModel.from_snapshot(snapshot)
+        plane = volume.shape[1:]
+        whole = predict_box(model, volume, Box((1, 0, 0), (2, *plane)), budget_bytes=2**32)
+        core = Box((1, 101, 77), (2, 101 + TILE, 77 + TILE))
+        started = time.perf_counter()
+        tile = predict_box(model, volume, core, budget_bytes=2**32)
+        seconds = time.perf_counter() - started
+        apart = float(np.abs(tile - whole[(slice(None), slice(0, 1), *core.slices[1:])]).max())
+        window = model.layers.window
+        foretold, measured = memory(model, window or TILE + 2 * model.halo)
+        weights = sum(value.numel() for value in model.layers.parameters())
+        figures["largest_difference"] = max(figures["largest_difference"], apart)
+        off = abs(foretold / measured - 1)
+        figures["farthest_estimate"] = max(figures["farthest_estimate"], off)
+        figures |= {f"{name}_step_s": step, f"{name}_tile_s": seconds}
+        where = f"windows of {window}" if window else str(model.halo)
+        step = statistics.median(took)
+        note(
+            args,
+            f"| {kind.title} | {weights:,} | {step:.2f} | {seconds:.2f} | {where}"
+            f" | {foretold / 2**20:.0f} | {measured / 2**20:.0f} | {apart:.1e} |",
+        )
+    report("networks", figures, GOALS)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("BRUSHFIRE_KERNEL", "compiled")
+    main()
