@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from brushfire.errors import SettingsError
 from brushfire.networks.architectures import architecture_of, read_arguments
@@ -40,6 +41,8 @@ class _Built:
     """Along each axis."""
     stages: list[list[str]]
     """Names of modules, from the input to the head."""
+    arguments: dict[str, Any]
+    """What its class was called with, but for the outputs."""
     size: tuple[int, ...] | None = None
     """The only size that it takes, if there is but one."""
 
@@ -56,6 +59,13 @@ class MonaiNetwork(nn.Module):
     channels : int
         Inputs at each pixel, neighbouring slices included.
 
+    Attributes
+    ----------
+    net : Module
+        MONAI's, without its head.
+    head : str
+        Name in it of the linear layer that was taken out.
+
     Raises
     ------
     SettingsError
@@ -66,20 +76,29 @@ class MonaiNetwork(nn.Module):
         super().__init__()
         self.channels = channels
         self._settings = settings
-        if not self._kind.transformer:  # whose size is bounded by its width
-            with torch.device("meta"):
-                _check_size(self._build().net)
+        with torch.device("meta"), _NumbersAreReal():
+            _check_size(self._build().net)
         built = self._build()
-        _check_size(built.net)
         self.maps = int(built.net.get_submodule(built.head).in_channels)  # type: ignore[arg-type]
         built.net.set_submodule(built.head, nn.Identity())
         self.net = built.net
+        self.head = built.head
+        self._arguments = built.arguments
         self._stages, self._divisors, self._size = built.stages, built.divisors, built.size
         self.divisor = max(built.divisors[-2:])
         self.reach = _REACH * self.divisor
         self.window = self._window()
         self.rate = _TRANSFORMER_RATE if self._kind.transformer else 1.0
         self._bytes: dict[tuple[int, ...], int] = {}
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What MONAI's class is called with to make this network, but for its outputs."""
+        arguments = dict(self._arguments)
+        for name in ("norm", "norm_name"):
+            if self._settings.norm == "batch" and name in arguments:
+                arguments[name] = _as_batch(arguments[name])
+        return arguments
 
     @property
     def _kind(self) -> Architecture:
@@ -170,6 +189,16 @@ class MonaiNetwork(nn.Module):
         return tuple(count * step for count, step in zip(counts, self._divisors, strict=True))
 
 
+class _NumbersAreReal(TorchFunctionMode):
+    """Makes the rows of numbers that Swin UNETR reads while it is built, even on "meta"."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        more = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **{**(kwargs or {}), **more})
+
+
 def _check_size(net: nn.Module) -> None:
     weights = sum(parameter.numel() for parameter in net.parameters())
     if weights > _MOST_WEIGHTS:
@@ -198,6 +227,14 @@ def _normalise_by_batch(net: nn.Module) -> None:
                 net.set_submodule(name, batch[axes](module.num_features, affine=module.affine))
 
 
+def _as_batch(norm: Any) -> Any:
+    """Return what MONAI has to be asked for to normalise as `_normalise_by_batch` makes it."""
+    kind, more = (norm, {}) if isinstance(norm, str) else norm
+    if kind.lower() != "instance":
+        return norm
+    return ("batch", {"affine": more.get("affine", False)})
+
+
 def _norm(s: NetworkSettings) -> Any:
     if s.norm == "group":
         return ("group", {"num_groups": 2})
@@ -209,10 +246,11 @@ def _basic_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Buil
 
     w = s.width
     usual = {"features": (w, w, 2 * w, 4 * w, 8 * w, w), "norm": _norm(s)}
-    net = BasicUNet(spatial_dims=s.axes, in_channels=inputs, out_channels=1, **{**usual, **given})
+    arguments = {**_common(s, inputs), **usual, **given}
+    net = BasicUNet(out_channels=1, **arguments)
     down = [["conv_0"], *([f"down_{level}"] for level in range(1, 5))]
     up = [[f"upcat_{level}"] for level in range(4, 0, -1)]
-    return _Built(net, "final_conv", (16,) * s.axes, down + up)
+    return _Built(net, "final_conv", (16,) * s.axes, down + up, arguments)
 
 
 class _Dynamic(nn.Module):
@@ -248,12 +286,12 @@ def _dynunet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
         "filters": [min(s.width * 2**level, 320) for level in range(len(strides))],
         "norm_name": _norm(s),
     }
-    net = _Dynamic(DynUNet(s.axes, inputs, 1, **{**usual, **given}))
+    arguments = {**_common(s, inputs), **usual, **given}
+    net = _Dynamic(DynUNet(out_channels=1, **arguments))
     down = [["input_block"], *([f"downsamples.{n}"] for n in range(len(net.downsamples)))]
     up = [[f"upsamples.{n}"] for n in range(len(net.upsamples))]
-    return _Built(
-        net, "output_block.conv.conv", _product(strides, s.axes), [*down, ["bottleneck"], *up]
-    )
+    stages = [*down, ["bottleneck"], *up]
+    return _Built(net, "output_block.conv.conv", _product(strides, s.axes), stages, arguments)
 
 
 def _segresnet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
@@ -265,13 +303,13 @@ def _segresnet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built
         "blocks_down": (1, *[2] * (s.depth - 1)),
         "blocks_up": (1,) * (s.depth - 1),
     }
-    net = SegResNet(spatial_dims=s.axes, in_channels=inputs, out_channels=1, **{**usual, **given})
+    arguments = {**_common(s, inputs), **usual, **given}
+    net = SegResNet(out_channels=1, **arguments)
     levels = len(net.down_layers)
     down = [["convInit", "down_layers.0"], *([f"down_layers.{n}"] for n in range(1, levels))]
     up = [[f"up_samples.{n}", f"up_layers.{n}"] for n in range(levels - 1)]
-    return _Built(
-        net, "conv_final.2.conv", (2 ** (levels - 1),) * s.axes, [*down, *up, ["conv_final"]]
-    )
+    stages = [*down, *up, ["conv_final"]]
+    return _Built(net, "conv_final.2.conv", (2 ** (levels - 1),) * s.axes, stages, arguments)
 
 
 def _attention_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
@@ -281,8 +319,8 @@ def _attention_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _
         "channels": [s.width * 2**level for level in range(s.depth)],
         "strides": [2] * (s.depth - 1),
     }
-    arguments = {**usual, **given}
-    net = AttentionUnet(spatial_dims=s.axes, in_channels=inputs, out_channels=1, **arguments)
+    arguments = {**_common(s, inputs), **usual, **given}
+    net = AttentionUnet(out_channels=1, **arguments)
     levels = len(arguments["channels"]) - 1
     down, up = [["model.0"]], []
     for level in range(levels):
@@ -291,7 +329,7 @@ def _attention_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _
         down.append([f"{at}.submodule" if bottom else f"{at}.submodule.0"])
         up.append([f"{at}.attention", f"{at}.upconv", f"{at}.merge"])
     divisors = _product(arguments["strides"], s.axes)
-    return _Built(net, "model.2.conv", divisors, [*down, *reversed(up)])
+    return _Built(net, "model.2.conv", divisors, [*down, *reversed(up)], arguments)
 
 
 def _unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
@@ -310,8 +348,8 @@ def _unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
         "num_heads": 6,
         "norm_name": "instance",
     }
-    given = {name: value for name, value in given.items() if name != "img_size"}
-    net = UNETR(inputs, 1, size, spatial_dims=s.axes, **{**usual, **given})
+    arguments = {**_common(s, inputs), **usual, **given, "img_size": size}
+    net = UNETR(out_channels=1, **arguments)
     thirds = [[f"vit.blocks.{n}" for n in range(first, first + 3)] for first in (0, 3, 6, 9)]
     stages = [
         ["vit.patch_embedding", "encoder1"],
@@ -320,15 +358,15 @@ def _unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
         [*thirds[3], "vit.norm", "encoder4"],
         *([f"decoder{level}"] for level in (5, 4, 3, 2)),
     ]
-    return _Built(net, "out.conv.conv", (16,) * s.axes, stages, tuple(size))
+    return _Built(net, "out.conv.conv", (16,) * s.axes, stages, arguments, tuple(size))
 
 
 def _swin_unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.swin_unetr import SwinUNETR
 
     usual = {"feature_size": s.width, "norm_name": "instance"}
-    arguments = {**usual, **given}
-    net = SwinUNETR(in_channels=inputs, out_channels=1, spatial_dims=s.axes, **arguments)
+    arguments = {**_common(s, inputs), **usual, **given}
+    net = SwinUNETR(out_channels=1, **arguments)
     stages = [
         ["swinViT.patch_embed", "encoder1"],
         *(
@@ -338,7 +376,11 @@ def _swin_unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Buil
         *([f"decoder{level}"] for level in (5, 4, 3, 2, 1)),
     ]
     patch = arguments.get("patch_size", 2)
-    return _Built(net, "out.conv.conv", (patch**5,) * s.axes, stages)
+    return _Built(net, "out.conv.conv", (patch**5,) * s.axes, stages, arguments)
+
+
+def _common(s: NetworkSettings, inputs: int) -> dict[str, Any]:
+    return {"spatial_dims": s.axes, "in_channels": inputs}
 
 
 def _product(strides: Any, axes: int) -> tuple[int, ...]:
