@@ -41,7 +41,7 @@ def test_a_model_computes_what_the_network_of_monai_does(kind: str) -> None:
     x = torch.randn(1, definition.channels, *depth, 64, 64)
     whole = x
     if axes == 3:  # the slab that the network computes on goes on with its outermost slice
-        size = model.layers._computed((*depth, 64, 64))  # type: ignore[union-attr]
+        size = model.layers.computed_size((*depth, 64, 64))  # type: ignore[union-attr]
         more = size[0] - depth[0]
         whole = torch.cat((x, x[:, :, -1:].expand(-1, -1, more, -1, -1)), 2)
     with torch.no_grad():

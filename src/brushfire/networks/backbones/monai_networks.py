@@ -114,7 +114,8 @@ class MonaiNetwork(nn.Module):
         s, kind = self._settings, self._kind
         given = read_arguments(kind, s.arguments)
         try:
-            built = _BUILDERS[kind.name](s, self._inputs, given)
+            given |= {"spatial_dims": s.axes, "in_channels": self._inputs}
+            built = _BUILDERS[kind.name](s, given)
         except (ValueError, TypeError, KeyError, AssertionError, IndexError, RuntimeError) as error:
             raise SettingsError(
                 f"{kind.title} can be built as the settings say.",
@@ -149,7 +150,7 @@ class MonaiNetwork(nn.Module):
             if size[axis] > side:
                 parts = torch.split(x, side, axis + 2)
                 return torch.cat([self._maps(part) for part in parts], axis + 2)
-        maps: Tensor = self.net(_padded(x, self._computed(size)))
+        maps: Tensor = self.net(_padded(x, self.computed_size(size)))
         return maps[(slice(None), slice(None), *(slice(0, side) for side in size))]
 
     def weighed(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -159,7 +160,7 @@ class MonaiNetwork(nn.Module):
     def bytes_of(self, height: int, width: int) -> int:
         """Return about how many bytes `weighed` takes; see `Backbone`."""
         s = self._settings
-        size = self._computed((s.slices, height, width) if s.axes == 3 else (height, width))
+        size = self.computed_size((s.slices, height, width) if s.axes == 3 else (height, width))
         if size not in self._bytes:
             net = copy.deepcopy(self.net).to("meta").eval()
             with torch.no_grad():
@@ -179,8 +180,8 @@ class MonaiNetwork(nn.Module):
         ]
         return [stage for stage in found if stage]
 
-    def _computed(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the size that is computed on for an image of ``size``."""
+    def computed_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the size that is computed on for an image of ``size``, (z,) y and x."""
         if self._size is not None:
             return self._size
         counts = [-(-side // step) for side, step in zip(size, self._divisors, strict=True)]
@@ -241,12 +242,12 @@ def _norm(s: NetworkSettings) -> Any:
     return (s.norm, {"affine": True})
 
 
-def _basic_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _basic_unet(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.basic_unet import BasicUNet
 
     w = s.width
     usual = {"features": (w, w, 2 * w, 4 * w, 8 * w, w), "norm": _norm(s)}
-    arguments = {**_common(s, inputs), **usual, **given}
+    arguments = {**usual, **given}
     net = BasicUNet(out_channels=1, **arguments)
     down = [["conv_0"], *([f"down_{level}"] for level in range(1, 5))]
     up = [[f"upcat_{level}"] for level in range(4, 0, -1)]
@@ -275,7 +276,7 @@ class _Dynamic(nn.Module):
         return result
 
 
-def _dynunet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _dynunet(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.dynunet import DynUNet
 
     strides = given.get("strides", [1] + [2] * (s.depth - 1))
@@ -286,7 +287,7 @@ def _dynunet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
         "filters": [min(s.width * 2**level, 320) for level in range(len(strides))],
         "norm_name": _norm(s),
     }
-    arguments = {**_common(s, inputs), **usual, **given}
+    arguments = {**usual, **given}
     net = _Dynamic(DynUNet(out_channels=1, **arguments))
     down = [["input_block"], *([f"downsamples.{n}"] for n in range(len(net.downsamples)))]
     up = [[f"upsamples.{n}"] for n in range(len(net.upsamples))]
@@ -294,7 +295,7 @@ def _dynunet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
     return _Built(net, "output_block.conv.conv", _product(strides, s.axes), stages, arguments)
 
 
-def _segresnet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _segresnet(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.segresnet import SegResNet
 
     usual = {
@@ -303,7 +304,7 @@ def _segresnet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built
         "blocks_down": (1, *[2] * (s.depth - 1)),
         "blocks_up": (1,) * (s.depth - 1),
     }
-    arguments = {**_common(s, inputs), **usual, **given}
+    arguments = {**usual, **given}
     net = SegResNet(out_channels=1, **arguments)
     levels = len(net.down_layers)
     down = [["convInit", "down_layers.0"], *([f"down_layers.{n}"] for n in range(1, levels))]
@@ -312,14 +313,14 @@ def _segresnet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built
     return _Built(net, "conv_final.2.conv", (2 ** (levels - 1),) * s.axes, stages, arguments)
 
 
-def _attention_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _attention_unet(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.attentionunet import AttentionUnet
 
     usual = {
         "channels": [s.width * 2**level for level in range(s.depth)],
         "strides": [2] * (s.depth - 1),
     }
-    arguments = {**_common(s, inputs), **usual, **given}
+    arguments = {**usual, **given}
     net = AttentionUnet(out_channels=1, **arguments)
     levels = len(arguments["channels"]) - 1
     down, up = [["model.0"]], []
@@ -332,7 +333,7 @@ def _attention_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _
     return _Built(net, "model.2.conv", divisors, [*down, *reversed(up)], arguments)
 
 
-def _unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _unetr(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.unetr import UNETR
 
     size = given.get("img_size", s.window)
@@ -348,7 +349,7 @@ def _unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
         "num_heads": 6,
         "norm_name": "instance",
     }
-    arguments = {**_common(s, inputs), **usual, **given, "img_size": size}
+    arguments = {**usual, **given, "img_size": size}
     net = UNETR(out_channels=1, **arguments)
     thirds = [[f"vit.blocks.{n}" for n in range(first, first + 3)] for first in (0, 3, 6, 9)]
     stages = [
@@ -361,11 +362,11 @@ def _unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
     return _Built(net, "out.conv.conv", (16,) * s.axes, stages, arguments, tuple(size))
 
 
-def _swin_unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _swin_unetr(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.swin_unetr import SwinUNETR
 
     usual = {"feature_size": s.width, "norm_name": "instance"}
-    arguments = {**_common(s, inputs), **usual, **given}
+    arguments = {**usual, **given}
     net = SwinUNETR(out_channels=1, **arguments)
     stages = [
         ["swinViT.patch_embed", "encoder1"],
@@ -379,10 +380,6 @@ def _swin_unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Buil
     return _Built(net, "out.conv.conv", (patch**5,) * s.axes, stages, arguments)
 
 
-def _common(s: NetworkSettings, inputs: int) -> dict[str, Any]:
-    return {"spatial_dims": s.axes, "in_channels": inputs}
-
-
 def _product(strides: Any, axes: int) -> tuple[int, ...]:
     """Return how much all strides together shrink along each axis."""
     product = [1] * axes
@@ -392,7 +389,7 @@ def _product(strides: Any, axes: int) -> tuple[int, ...]:
     return tuple(product)
 
 
-_BUILDERS: dict[str, Callable[[NetworkSettings, int, dict[str, Any]], _Built]] = {
+_BUILDERS: dict[str, Callable[[NetworkSettings, dict[str, Any]], _Built]] = {
     "basic_unet": _basic_unet,
     "dynunet": _dynunet,
     "segresnet": _segresnet,

@@ -199,6 +199,13 @@ def scale_of(model: SegmentationModel) -> tuple[list[float], list[float]]:
     return [float(value) for value in mean[::step]], [float(value) for value in std[::step]]
 
 
+def window_of(model: SegmentationModel) -> tuple[int, ...]:
+    """Return the sides of the windows that a network of MONAI computes in, (z,) y and x."""
+    network, s = monai_part(model), model.settings
+    side = network.window or s.window
+    return network.computed_size((s.slices, side, side) if s.axes == 3 else (side, side))
+
+
 def take(tensors: Tensors, name: str, own: Tensor) -> Tensor:
     """Return a tensor of a file for one of the network's own.
 
