@@ -1,11 +1,17 @@
-"""Small networks of MONAI, as their definitions and as modules."""
+"""Small networks of MONAI, as their definitions and as modules, and files with them."""
 
 from __future__ import annotations
 
-from typing import Any
+import io
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+from brushfire.networks import NetworkSettings, SegmentationModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "BasicUNet": (
@@ -64,6 +70,16 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 """By what they are: MONAI's name of each, and what its class is called with."""
 
 
+ABOUT = {
+    "name": "Cells (of a test)",
+    "description": "Told by their shape.",
+    "licence": "CC-BY-4.0",
+    "authors": "A. Nobody, B. Somebody",
+    "cite": "Nobody 2020, https://doi.org/10.1000/xyz123",
+}
+"""What may be said of a model."""
+
+
 def network_of(kind: str, **more: Any) -> nn.Module:
     """Return a network of MONAI with weights that let every layer matter."""
     from monai.networks import nets
@@ -77,3 +93,43 @@ def network_of(kind: str, **more: Any) -> nn.Module:
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 2)
     return network.eval()
+
+
+def saved(value: object) -> bytes:
+    """Return what torch saves of a value."""
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def unpacked(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files to a folder and return it."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def made_here(kind: str) -> SegmentationModel:
+    """Return a model of two channels as Brushfire makes them, with weights that matter."""
+    torch.manual_seed(0)
+    settings = {
+        "dynunet": NetworkSettings(3, 4, slices=3, features=False, architecture="dynunet"),
+        "dynunet 3D": NetworkSettings(
+            3, 4, slices=5, features=False, architecture="dynunet", axes=3, norm="instance"
+        ),
+        "windows": NetworkSettings(
+            2, 4, features=False, architecture="segresnet", norm="group", window=64
+        ),
+        "attention": NetworkSettings(3, 4, features=False, architecture="attention_unet"),
+        "msd": NetworkSettings(4, 1, slices=3, features=False, border="reflect"),
+        "features": NetworkSettings(4, 1),
+    }[kind]
+    model = SegmentationModel(settings, 2, (4, 2), mean=[10.0, 20.0], std=[2.0, 3.0]).eval()
+    with torch.no_grad():
+        model.head_weight.normal_(0, 0.3)
+        model.prior_shift[0] = 0.3
+        for value in model.buffers():
+            if value.ndim == 1 and value.is_floating_point() and len(value) > 16:
+                value.uniform_(0.5, 1.5)  # so that what was noted while learning matters
+    return model

@@ -19,7 +19,7 @@ from brushfire.networks import NetworkSettings, SegmentationModel
 from brushfire.networks.exchange.bundle_export import write_bundle
 from brushfire.networks.exchange.bundles import read_bundle
 from brushfire.networks.exchange.package import Package
-from support.monai_files import NETWORKS, network_of
+from support.monai_files import NETWORKS, network_of, saved, unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,12 +38,6 @@ METADATA = {
     },
 }
 CONFIG, WEIGHTS = "configs/inference.json", "models/model.pt"
-
-
-def saved(value: object) -> bytes:
-    file = io.BytesIO()
-    torch.save(value, file)
-    return file.getvalue()
 
 
 def files_of(kind: str = "BasicUNet", **config: Any) -> dict[str, bytes]:
@@ -76,13 +70,6 @@ def zipped(path: Path, files: dict[str, bytes], top: str = "") -> Path:
         for name, data in files.items():
             archive.writestr(top + name, data)
     return path
-
-
-def unpacked(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
 
 
 def read(folder: Path, files: dict[str, bytes]) -> Imported:

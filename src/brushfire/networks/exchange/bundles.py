@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brushfire.errors import ModelError
-from brushfire.networks.exchange.configs import component, look_up, number, parse_config, plain
+from brushfire.networks.exchange.configs import (
+    component,
+    each,
+    look_up,
+    mapping,
+    number,
+    parse_config,
+    plain,
+    whole,
+    wholes,
+)
 from brushfire.networks.exchange.definitions import read_definition
 from brushfire.networks.exchange.foreign import model_of
 from brushfire.networks.exchange.imported import Imported
@@ -56,21 +66,21 @@ def read_bundle(package: Package) -> Imported:
     metadata: dict[str, Any] = {}
     if METADATA in package:
         metadata = parse_config(package.read(METADATA), METADATA)
-    note = _mapping(metadata.get(NOTE))
+    note = mapping(metadata.get(NOTE))
     target, arguments = _network(config, name)
     definition = read_definition(
         target,
         {one: plain(value, config, one) for one, value in arguments.items()},
-        slices=_whole(note.get("slices")),
+        slices=whole(note.get("slices")),
         window=_roi(config),
     )
     mean, std, scaling = _scaling(config, definition.channels)
     state, _ = read_saved(package.read(_weights(package), MOST_WEIGHTS))
-    classes = note.get("classes")
+    classes = wholes(note.get("classes"))
     model, report = model_of(
         definition,
         state,
-        classes=classes if isinstance(classes, list) and all(map(_whole, classes)) else None,
+        classes=classes,
         mean=mean,
         std=std,
     )
@@ -144,8 +154,8 @@ def _scaling(config: Mapping[str, Any], channels: int) -> tuple[list[float], lis
         return [], [], others + more
     name, arguments = steps[0]
     if name == "NormalizeIntensity":
-        mean = _each(arguments.get("subtrahend"), channels)
-        std = _each(arguments.get("divisor"), channels)
+        mean = each(arguments.get("subtrahend"), channels)
+        std = each(arguments.get("divisor"), channels)
         if mean and std and all(one > 0 for one in std):
             return mean, std, "Intensities are normalised as in the bundle."
         return [], [], f"{others} The bundle does so image by image."
@@ -168,17 +178,6 @@ def _scaling(config: Mapping[str, Any], channels: int) -> tuple[list[float], lis
     return [], [], f"{others} The bundle does it otherwise ({name})."
 
 
-def _each(value: object, channels: int) -> list[float]:
-    found = [number(one) for one in (value if isinstance(value, list) else [value])]
-    numbers = [one for one in found if one is not None]
-    if len(numbers) != len(found):
-        return []
-    if len(numbers) == 1:
-        return numbers * channels
-    step, rest = divmod(len(numbers), channels)
-    return [] if rest else numbers[::step]
-
-
 def _activation(config: Mapping[str, Any], outputs: int) -> list[str]:
     for name, arguments in _components(config, "postprocessing"):
         if name == "Activations" and arguments.get("sigmoid") is True and outputs > 1:
@@ -193,14 +192,14 @@ def _roi(config: Mapping[str, Any]) -> int | None:
     found = component(config.get("inferer"), config)
     size = None if found is None else _plain_or_none(found[1].get("roi_size"), config)
     sides = size if isinstance(size, list) else [size]
-    return _whole(min(sides[-2:], default=None)) if all(map(_whole, sides)) else None
+    return whole(min(sides[-2:], default=None)) if all(map(whole, sides)) else None
 
 
 def _class_names(
     metadata: Mapping[str, Any], model: SegmentationModel, outputs: int
 ) -> dict[int, str]:
     """Return the names that metadata give to outputs, and others for those without."""
-    defined = _mapping(_described(metadata, "outputs").get("channel_def"))
+    defined = mapping(_described(metadata, "outputs").get("channel_def"))
     said = {str(index): str(name)[:100].strip() for index, name in defined.items()}
     if outputs == 1 and "1" not in said:
         said = {"0": "background", "1": said.get("0", "")}
@@ -211,8 +210,8 @@ def _class_names(
 
 def _described(metadata: Mapping[str, Any], what: str) -> Mapping[str, Any]:
     """Return what metadata say of the first input or output."""
-    tensors = _mapping(_mapping(metadata.get("network_data_format")).get(what))
-    return _mapping(next(iter(tensors.values()), None))
+    tensors = mapping(mapping(metadata.get("network_data_format")).get(what))
+    return mapping(next(iter(tensors.values()), None))
 
 
 def _about(metadata: Mapping[str, Any], package: Package) -> dict[str, str]:
@@ -226,14 +225,6 @@ def _about(metadata: Mapping[str, Any], package: Package) -> dict[str, str]:
         "source": f"MONAI bundle {package.path.name}",
     }
     return {name: str(value).strip() for name, value in texts.items() if value}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _per_channel(model: SegmentationModel) -> int:

@@ -1,4 +1,4 @@
-"""Configurations of MONAI as data: what is written there is looked up, and never evaluated."""
+"""Descriptions of networks as data: what is written there is looked up, and never evaluated."""
 
 from __future__ import annotations
 
@@ -52,12 +52,21 @@ def _yaml(data: bytes) -> object:
         import yaml
     except ImportError as error:
         raise ModelError(
-            "Configurations in YAML need the package pyyaml.",
+            "Descriptions in YAML are read with the package pyyaml.",
             got="an installation without it",
-            do="Run: pip install pyyaml.",
+            do='Run: pip install "napari-brushfire[bioimageio]".',
         ) from error
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """Without references, by which a short file could stand for an endless one."""
+
+        def compose_node(self, parent: object, index: object) -> object:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("a reference to another place of it (*)")
+            return super().compose_node(parent, index)
+
     try:
-        return yaml.safe_load(data)
+        return yaml.load(data, Loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 
@@ -120,6 +129,33 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if math.isfinite(value) else None
+
+
+def each(value: object, channels: int) -> list[float]:
+    """Return a number for each channel of one, or of one for each input; [] for anything else."""
+    found = [number(one) for one in (value if isinstance(value, list) else [value])]
+    numbers = [one for one in found if one is not None]
+    if len(numbers) != len(found):
+        return []
+    if len(numbers) == 1:
+        return numbers * channels
+    step, rest = divmod(len(numbers), channels)
+    return [] if rest else numbers[::step]
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a mapping, an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number above zero, None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def wholes(value: object) -> list[int] | None:
+    """Return a list of such numbers, None for anything else."""
+    return value if isinstance(value, list) and all(map(whole, value)) else None
 
 
 def _find(reference: str, config: Mapping[str, Any], where: str) -> Any:

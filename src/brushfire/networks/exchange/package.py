@@ -17,7 +17,7 @@ from brushfire.errors import ModelError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST_TEXT = 4 << 20
+MOST_TEXT = 1 << 20
 """Bytes that a description may have."""
 MOST_WEIGHTS = 2 << 30
 """Bytes that weights may have."""
