@@ -133,3 +133,13 @@ def made_here(kind: str) -> SegmentationModel:
             if value.ndim == 1 and value.is_floating_point() and len(value) > 16:
                 value.uniform_(0.5, 1.5)  # so that what was noted while learning matters
     return model
+
+
+class Writes:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, (str(self.path), "w"))

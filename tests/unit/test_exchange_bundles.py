@@ -19,7 +19,7 @@ from brushfire.networks import NetworkSettings, SegmentationModel
 from brushfire.networks.exchange.bundle_export import write_bundle
 from brushfire.networks.exchange.bundles import read_bundle
 from brushfire.networks.exchange.package import Package
-from support.monai_files import NETWORKS, network_of, saved, unpacked
+from support.monai_files import NETWORKS, Writes, network_of, saved, unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +109,8 @@ def test_yaml_safetensors_and_a_network_by_its_whole_name(tmp_path: Path) -> Non
     config = json.loads(files.pop(CONFIG))
     config["network"] = config.pop("network_def")
     config["network"]["_target_"] = "monai.networks.nets.DynUNet"
+    spacing = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 1.5, 2]}
+    config["preprocessing"]["transforms"].append(spacing)
     files["configs/inference.yaml"] = yaml.safe_dump(config).encode()
     del files[WEIGHTS]
     # Safetensors holds each tensor once, as DynUNet's blocks have two names.
@@ -119,6 +121,8 @@ def test_yaml_safetensors_and_a_network_by_its_whole_name(tmp_path: Path) -> Non
     found = read(tmp_path, files)
     assert found.model.settings.axes == 3
     assert "z, y and x" in " ".join(found.report)
+    assert "x, y and z" in " ".join(found.report)
+    assert "1.5 x 1.5 x 2 mm" in " ".join(found.report)
 
 
 def test_how_intensities_are_scaled(tmp_path: Path) -> None:
@@ -187,16 +191,6 @@ def network(**arguments: Any) -> dict[str, Any]:
 def test_networks_that_are_refused(tmp_path: Path, config: dict[str, Any], word: str) -> None:
     with pytest.raises(ModelError, match=word):
         read(tmp_path, files_of(**config))
-
-
-class Writes:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (open, (str(self.path), "w"))
 
 
 def test_weights_with_code_are_refused_and_do_nothing(tmp_path: Path) -> None:

@@ -22,13 +22,14 @@ from brushfire.networks.exchange.configs import (
 )
 from brushfire.networks.exchange.definitions import read_definition
 from brushfire.networks.exchange.foreign import model_of
-from brushfire.networks.exchange.imported import Imported
+from brushfire.networks.exchange.imported import Imported, told
 from brushfire.networks.exchange.package import MOST_WEIGHTS, Package
 from brushfire.networks.exchange.saved import NOTE, read_saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from brushfire.networks.exchange.definitions import Definition
     from brushfire.networks.model import SegmentationModel
 
 CONFIGS = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
@@ -91,7 +92,12 @@ def read_bundle(package: Package) -> Imported:
         model,
         _class_names(metadata, model, definition.outputs),
         _about(metadata, package),
-        (*report, scaling, *_activation(config, definition.outputs)),
+        (
+            *report,
+            *_made_for(config, definition),
+            scaling,
+            *_activation(config, definition.outputs),
+        ),
         own_intensities=bool(mean),
     )
 
@@ -138,6 +144,21 @@ def _plain_or_none(value: object, config: Mapping[str, Any]) -> Any:
         return plain(value, config, "a value")
     except ModelError:
         return None
+
+
+def _made_for(config: Mapping[str, Any], definition: Definition) -> list[str]:
+    """Return what a user has to see to, since a network knows neither axes nor voxel sizes."""
+    notes = []
+    if definition.settings.axes == 3:
+        notes.append(
+            "MONAI's readers of medical images give axes x, y and z: a network that learned so is"
+            " right where a volume is opened with its axes in that order."
+        )
+    for name, arguments in _components(config, "preprocessing"):
+        size = _plain_or_none(arguments.get("pixdim"), config)
+        if name == "Spacing" and isinstance(size, list) and all(map(number, size)):
+            notes.append(f"It was made for voxels of {' x '.join(f'{one:g}' for one in size)} mm.")
+    return notes
 
 
 def _scaling(config: Mapping[str, Any], channels: int) -> tuple[list[float], list[float], str]:
@@ -216,15 +237,14 @@ def _described(metadata: Mapping[str, Any], what: str) -> Mapping[str, Any]:
 
 def _about(metadata: Mapping[str, Any], package: Package) -> dict[str, str]:
     references = metadata.get("references")
-    texts = {
-        "name": metadata.get("name") or package.path.stem,
-        "description": metadata.get("description"),
-        "licence": metadata.get("license") or metadata.get("licence"),
-        "authors": metadata.get("authors"),
-        "cite": "\n".join(map(str, references)) if isinstance(references, list) else references,
-        "source": f"MONAI bundle {package.path.name}",
-    }
-    return {name: str(value).strip() for name, value in texts.items() if value}
+    return told(
+        name=metadata.get("name") or package.path.stem,
+        description=metadata.get("description"),
+        licence=metadata.get("license") or metadata.get("licence"),
+        authors=metadata.get("authors"),
+        cite="\n".join(map(str, references)) if isinstance(references, list) else references,
+        source=f"MONAI bundle {package.path.name}",
+    )
 
 
 def _per_channel(model: SegmentationModel) -> int:

@@ -28,7 +28,7 @@ _SHOWN = 3  # names in a sentence
 # Tensors that a file may have or lack, since nothing that is computed depends on them: a DynUNet
 # has its blocks under two names, and transformers have layers that they do not use.
 _WITHOUT_EFFECT = re.compile(
-    r"^skip_layers\.|^deep_supervision_heads\.|\.norm_cross_attn\.|\.cross_attn\."
+    r"(^|\.)skip_layers\.|(^|\.)deep_supervision_heads\.|\.norm_cross_attn\.|\.cross_attn\."
 )
 _FIXED = "relative_position_index"
 
@@ -77,7 +77,7 @@ def model_of(
         f"{network.head}.weight": torch.empty(definition.outputs, maps, *(1,) * axes),
         f"{network.head}.bias": torch.empty(definition.outputs),
     }
-    tensors.drop([name for name in tensors.names if _unused(name) and name not in own])
+    tensors.drop([name for name in tensors.names if is_without_effect(name) and name not in own])
     _check_names({*own, *head}, tensors)
     taken = {name: take(tensors, name, value) for name, value in own.items() if name in tensors}
     weight, bias = (tensors.take_like(name, value) for name, value in head.items())
@@ -227,13 +227,14 @@ def some(names: Iterable[str]) -> str:
     return ", ".join(known[:_SHOWN]) + more
 
 
-def _unused(name: str) -> bool:
+def is_without_effect(name: str) -> bool:
+    """Whether nothing that is computed depends on a tensor, so that files may have or lack it."""
     return _WITHOUT_EFFECT.search(name) is not None
 
 
 def _check_names(wanted: set[str], tensors: Tensors) -> None:
     found = set(tensors.names)
-    missing = {name for name in wanted - found if not _unused(name)}
+    missing = {name for name in wanted - found if not is_without_effect(name)}
     surplus = found - wanted
     parts = [
         f"{what} {some(names)}"

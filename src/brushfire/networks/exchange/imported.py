@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 ABOUT = ("name", "description", "licence", "authors", "cite", "source")
 """What may be known of a model beside its weights."""
+
+_LONGEST = 10_000  # letters of a text
+_LONGEST_NAME = 80
+_ODD = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')  # what names of files cannot have
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,13 @@ class Imported:
     report: tuple[str, ...] = ()
     own_intensities: bool = False
 
-    def known_as(self, **about: str) -> Imported:
-        """Return it with what is known of it, where it does not say so itself."""
-        return replace(self, about={**{k: v for k, v in about.items() if v}, **self.about})
+
+def told(**texts: object) -> dict[str, str]:
+    """Return what a file tells of a model as texts under the names in `ABOUT`, without empty ones.
+
+    The name is one that a file may have.
+    """
+    found = {name: str(value).strip()[:_LONGEST] for name, value in texts.items() if value}
+    if "name" in found:
+        found["name"] = _ODD.sub(" ", found["name"])[:_LONGEST_NAME].strip(" .")
+    return {name: text for name, text in found.items() if text}

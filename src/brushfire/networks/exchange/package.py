@@ -178,6 +178,7 @@ def write_package(path: Path, files: Mapping[str, bytes]) -> None:
                 for name, data in files.items():
                     archive.writestr(zipfile.ZipInfo(name), data)
         else:
+            made.mkdir()
             for name, data in files.items():
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
                 (made / name).write_bytes(data)

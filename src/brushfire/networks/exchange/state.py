@@ -72,6 +72,10 @@ class Tensors:
             left.setdefault(name_of(name), value)
         self._left = left
 
+    def size(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor that is there, whatever it is."""
+        return tuple(self._left[name].shape)
+
     def drop(self, names: Iterable[str]) -> None:
         """Forget tensors that are of no use."""
         for name in names:

@@ -16,7 +16,7 @@ from brushfire.errors import BrushfireError, ModelError
 from brushfire.networks.exchange.configs import each, mapping, number, parse_config, whole, wholes
 from brushfire.networks.exchange.definitions import is_known, read_definition
 from brushfire.networks.exchange.foreign import model_of
-from brushfire.networks.exchange.imported import Imported
+from brushfire.networks.exchange.imported import Imported, told
 from brushfire.networks.exchange.package import MOST_WEIGHTS, Package
 from brushfire.networks.exchange.saved import NOTE, read_saved
 from brushfire.networks.exchange.state import Tensors, checked_classes
@@ -294,15 +294,14 @@ def _about(content: Mapping[str, Any], package: Package) -> dict[str, str]:
     for one in map(mapping, _list(content.get("cite"))):
         where = one.get("doi") or one.get("url")
         cited.append(f"{one.get('text', '')} {where or ''}".strip())
-    texts = {
-        "name": content.get("name") or package.path.stem,
-        "description": content.get("description"),
-        "licence": content.get("license"),
-        "authors": ", ".join(str(one) for one in authors if one),
-        "cite": "\n".join(cited),
-        "source": f"BioImage Model Zoo {content.get('id') or package.path.name}",
-    }
-    return {name: str(value).strip() for name, value in texts.items() if value}
+    return told(
+        name=content.get("name") or package.path.stem,
+        description=content.get("description"),
+        licence=content.get("license"),
+        authors=", ".join(str(one) for one in authors if one),
+        cite="\n".join(cited),
+        source=f"BioImage Model Zoo {content.get('id') or package.path.name}",
+    )
 
 
 def _list(value: object) -> list[Any]:
