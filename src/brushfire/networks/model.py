@@ -96,6 +96,11 @@ class SegmentationModel(nn.Module):
         seen, outputs = (INPUTS, 1) if settings.features else (inputs, count)
         self.register_buffer("input_mean", torch.zeros(seen))
         self.register_buffer("input_std", torch.ones(seen))
+        self.adapter: nn.Parameter | None = None
+        if settings.adapter:
+            seen = settings.adapter * settings.slices
+            # As if each of the layers' channels were the mean of the volume's.
+            self.adapter = nn.Parameter(torch.full((settings.adapter, channels), 1 / channels))
         self.layers = make_backbone(settings, seen, outputs)
         self.head_weight = nn.Parameter(torch.zeros(outputs, self.layers.maps))
         self.head_bias = nn.Parameter(torch.zeros(outputs))
@@ -260,7 +265,7 @@ class SegmentationModel(nn.Module):
         inputs = (inputs - self.input_mean[:, None, None]).div_(self.input_std[:, None, None])
         if self.pixels is not None:
             inputs.clamp_(-_FARTHEST, _FARTHEST)
-        return self.layers.weighed(inputs, self.head_weight, self.head_bias)
+        return self.layers.weighed(self._adapted(inputs), self.head_weight, self.head_bias)
 
     def maps_of(self, raw: Tensor) -> Tensor:
         """Return what the head is linear in, (images, maps, height, width), without features.
@@ -270,7 +275,15 @@ class SegmentationModel(nn.Module):
         raw : Tensor
             What `raw_inputs` returned.
         """
-        return self.layers.features_of(self.standard_features(raw))
+        return self.layers.features_of(self._adapted(self.standard_features(raw)))
+
+    def _adapted(self, inputs: Tensor) -> Tensor:
+        """Return the channels that the layers were learned on, (images, channels, y, x)."""
+        if self.adapter is None:
+            return inputs
+        images, _, height, width = inputs.shape
+        each = inputs.view(images, self.channels, -1, height, width)
+        return torch.einsum("oc,ncsyx->nosyx", self.adapter, each).flatten(1, 2)
 
     def forward(self, x: Tensor, core: Core | None = None) -> Tensor:
         """Return logits (images, classes, height, width), shifted to the volume's proportions.

@@ -26,6 +26,7 @@ BORDERS: tuple[Border, ...] = get_args(Border)
 MAX_DILATION = 64
 MAX_SLICES = {2: 7, 3: 63}
 MAX_WINDOW = 512
+_MOST_CHANNELS = 64
 _WINDOW_STEP = 32
 _LEAST_PATCH = 64  # of networks with several resolutions
 _NEAR = 1.5  # pixels between slices up to which neighbours help
@@ -63,6 +64,9 @@ class NetworkSettings:
         learning, "instance" and "group" by what is in sight, so that they need fixed windows.
     window : int
         Side in pixels of such windows, a multiple of 32 up to 512.
+    adapter : int
+        Channels that a learned 1x1 layer makes of the volume's, where the layers were learned on
+        as many; 0 for no such layer.
     arguments : str
         Further arguments of the network's definition, a JSON object.
 
@@ -83,6 +87,7 @@ class NetworkSettings:
     norm: Norm = "batch"
     window: int = WINDOW
     arguments: str = "{}"
+    adapter: int = 0
 
     def __post_init__(self) -> None:
         # Settings read from JSON bring lists; a frozen value compares and hashes with tuples.
@@ -126,6 +131,12 @@ class NetworkSettings:
                 "A network in three dimensions sees intensities of three slices or more.",
                 got=f"{self.slices} slice(s), {'features' if self.features else 'intensities'}",
                 do="Choose 15 slices, say, without multi-scale input; or two dimensions.",
+            )
+        if not 0 <= self.adapter <= _MOST_CHANNELS or (self.adapter and self.features):
+            raise SettingsError(
+                f"Layers that see intensities may be given 1 to {_MOST_CHANNELS} other channels.",
+                got=f"{self.adapter}{' with multi-scale input' if self.features else ''}",
+                do="Choose 0 for no such layer.",
             )
         if self.norm not in NORMS:
             raise SettingsError(
