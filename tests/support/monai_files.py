@@ -124,6 +124,7 @@ def made_here(kind: str) -> SegmentationModel:
         "attention": NetworkSettings(3, 4, features=False, architecture="attention_unet"),
         "msd": NetworkSettings(4, 1, slices=3, features=False, border="reflect"),
         "features": NetworkSettings(4, 1),
+        "adapter": NetworkSettings(3, 4, features=False, architecture="dynunet", adapter=3),
     }[kind]
     model = SegmentationModel(settings, 2, (4, 2), mean=[10.0, 20.0], std=[2.0, 3.0]).eval()
     with torch.no_grad():

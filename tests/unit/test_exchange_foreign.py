@@ -235,3 +235,15 @@ def test_windows_of_another_size_are_noticed() -> None:
 def test_ms_d_is_none_of_monai() -> None:
     with pytest.raises(ModelError, match="BioImage Model Zoo"):
         monai_network(SegmentationModel(NetworkSettings(2, 1, features=False), 1, (1, 2)))
+
+
+def test_what_is_more_than_a_network_is_refused() -> None:
+    for settings, word in (
+        (NetworkSettings(3, 4, architecture="dynunet"), "features of several scales"),
+        (
+            NetworkSettings(3, 4, features=False, architecture="dynunet", adapter=2),
+            "other channels",
+        ),
+    ):
+        with pytest.raises(ModelError, match=word):
+            monai_network(SegmentationModel(settings, 1, (1, 2)))

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-KINDS = ["dynunet", "dynunet 3D", "windows", "attention", "msd", "features"]
+KINDS = ["dynunet", "dynunet 3D", "windows", "attention", "msd", "features", "adapter"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

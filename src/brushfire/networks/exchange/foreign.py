@@ -145,11 +145,15 @@ def monai_definition(model: SegmentationModel) -> tuple[str, dict[str, Any]]:
         If it is none of MONAI's, or the model has features.
     """
     network = monai_part(model)
-    if model.settings.features:
+    seen = (
+        "a model with features of several scales as further inputs" if model.settings.features
+        else "a model with a layer that makes other channels of the volume's"
+    )  # fmt: skip
+    if model.settings.features or model.settings.adapter:
         raise ModelError(
-            "MONAI has networks that see intensities and nothing else.",
-            got="a model with features of several scales as further inputs",
-            do="Export it for the BioImage Model Zoo, or train one without features.",
+            "MONAI has networks that see intensities as they are and nothing else.",
+            got=seen,
+            do="Export it for the BioImage Model Zoo, or train one without.",
         )
     arguments = {**network.definition, "out_channels": len(model.classes)}
     return NAMES[model.settings.architecture], {

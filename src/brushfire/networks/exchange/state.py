@@ -309,6 +309,12 @@ def check_exportable(model: SegmentationModel, program: str, borders: Sequence[B
             got="a model with features of several scales as further inputs",
             do="Train one without features: switch them off in the settings of the network.",
         )
+    if model.settings.adapter:
+        raise ModelError(
+            f"{program} has networks that see the channels of a volume as they are.",
+            got="a model with a layer that makes other channels of them",
+            do="Train one on these channels.",
+        )
     if model.settings.border not in borders:
         raise ModelError(
             f"{program} continues a slice beyond its edges as border {' or '.join(borders)} does.",
