@@ -9,21 +9,17 @@ import warnings
 from functools import cache
 from typing import TYPE_CHECKING
 
-import pydantic
 import pytest
-from packaging.version import Version
 
 if TYPE_CHECKING:
     from types import FunctionType, ModuleType
 
-_STRICT = Version("2.14")
-
 
 @cache
 def spec() -> ModuleType:
-    """Return bioimageio.spec, able to load descriptions with any pydantic.
+    """Return bioimageio.spec, able to load descriptions.
 
-    Its serializers hand over one argument too many, which pydantic took until 2.13.
+    Some of its serializers hand over one argument too many, which pydantic 2.14 refuses.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what its own dependencies deprecate
@@ -31,10 +27,9 @@ def spec() -> ModuleType:
         from bioimageio.spec._internal import io_packaging
         from bioimageio.spec._internal import validated_string_with_inner_node as inner
         from bioimageio.spec.model import v0_4
-    if Version(pydantic.VERSION) >= _STRICT:
-        _without_info(io_packaging.package_file_descr_serializer)
-        _without_info(v0_4.package_weights)
-        _without_info(inner.ValidatedStringWithInnerNode._serialize)
+    _without_info(io_packaging.package_file_descr_serializer)
+    _without_info(v0_4.package_weights)
+    _without_info(inner.ValidatedStringWithInnerNode._serialize)
     return tools
 
 

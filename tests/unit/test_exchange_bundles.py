@@ -221,6 +221,18 @@ def test_programs_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "c", files)
 
 
+def test_weights_that_swell_are_refused(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(saved({"a": torch.zeros(100_000)}))) as stored,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in stored.namelist():
+            archive.writestr(name, stored.read(name))
+    with pytest.raises(ModelError, match="compressed ones"):
+        read(tmp_path, {**files_of(), WEIGHTS: packed.getvalue()})
+
+
 def test_files_that_are_damaged(tmp_path: Path) -> None:
     files = files_of()
     for number, (name, data) in enumerate(

@@ -17,9 +17,9 @@ from support.monai_files import NETWORKS, network_of
 TWO = [name for name in NETWORKS if not name.endswith("3D")]
 
 
-def definition_of(kind: str, **more: Any) -> Definition:
+def definition_of(kind: str, window: int | None = None, **more: Any) -> Definition:
     name, arguments = NETWORKS[kind]
-    return read_definition(name, {**arguments, **more})
+    return read_definition(name, {**arguments, **more}, window=window)
 
 
 def logits_of(model: SegmentationModel, x: torch.Tensor) -> torch.Tensor:
@@ -94,6 +94,18 @@ def test_networks_made_here_go_out_and_back(architecture: str, norm: Any) -> Non
     )
     with torch.no_grad():
         torch.testing.assert_close(back(scaled), model(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["SegResNet", "DynUNet 3D"])
+def test_it_is_a_model_like_any_other(kind: str) -> None:
+    definition = definition_of(kind, window=64)
+    model, _ = model_of(definition, network_of(kind).state_dict())
+    again = SegmentationModel.from_snapshot(model.snapshot(1, {}))
+    block = torch.randn(definition.channels, definition.settings.slices + 1, 70, 50).numpy()
+    first, second = (one.probabilities(block) for one in (model, again))
+    assert first.shape == (definition.outputs, 2, 70, 50)
+    assert (first == second).all()
+    assert abs(first.sum(0) - 1).max() < 1e-5
 
 
 def test_one_output_becomes_two_classes() -> None:

@@ -66,13 +66,7 @@ def _read_torch(data: bytes) -> tuple[Mapping[str, Tensor], object]:
             got=f"torch {torch.__version__}",
             do="Update torch, or save the tensors as safetensors.",
         )
-    if _is_program(data):
-        raise ModelError(
-            "A file of weights holds tensors and plain values only, so that reading it runs no"
-            " code from it.",
-            got="a TorchScript file, which holds a program",
-            do=_PLAIN,
-        )
+    _check_archive(data)
     try:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -98,12 +92,26 @@ def _read_torch(data: bytes) -> tuple[Mapping[str, Tensor], object]:
     return state, note
 
 
-def _is_program(data: bytes) -> bool:
+def _check_archive(data: bytes) -> None:
+    """Refuse programs, and what would take more memory than the file has bytes."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+            infos = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False
+        return  # of torch before 1.6, or damaged, which it says itself
+    if any(info.filename.endswith("/constants.pkl") for info in infos):
+        raise ModelError(
+            "A file of weights holds tensors and plain values only, so that reading it runs no"
+            " code from it.",
+            got="a TorchScript file, which holds a program",
+            do=_PLAIN,
+        )
+    if sum(info.file_size for info in infos) > len(data):
+        raise ModelError(
+            "A file of weights holds its tensors as they are.",
+            got="compressed ones, which torch does not write",
+            do=_PLAIN,
+        )
 
 
 def _damaged(data: bytes, error: Exception) -> ModelError:
