@@ -549,6 +549,9 @@ def test_a_model_that_the_other_cannot_compute_is_refused(layout: Layout) -> Non
     featured = SegmentationModel(replace(plain, features=True), 1, (1, 2)).snapshot(1, {})
     with pytest.raises(ModelError, match="intensities and nothing else"):
         export_weights(featured, layout)
+    adapted = SegmentationModel(replace(plain, adapter=2), 1, (1, 2)).snapshot(1, {})
+    with pytest.raises(ModelError, match="channels of a volume as they are"):
+        export_weights(adapted, layout)
 
 
 def test_the_peers_borders_differ_from_each_other_and_from_ours_where_they_should() -> None:

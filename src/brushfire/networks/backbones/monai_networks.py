@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from brushfire.errors import SettingsError
 from brushfire.networks.architectures import architecture_of, read_arguments
@@ -40,6 +41,8 @@ class _Built:
     """Along each axis."""
     stages: list[list[str]]
     """Names of modules, from the input to the head."""
+    arguments: dict[str, Any]
+    """What its class was called with, but for the outputs."""
     size: tuple[int, ...] | None = None
     """The only size that it takes, if there is but one."""
 
@@ -56,6 +59,13 @@ class MonaiNetwork(nn.Module):
     channels : int
         Inputs at each pixel, neighbouring slices included.
 
+    Attributes
+    ----------
+    net : Module
+        MONAI's, without its head.
+    head : str
+        Name in it of the linear layer that was taken out.
+
     Raises
     ------
     SettingsError
@@ -66,20 +76,29 @@ class MonaiNetwork(nn.Module):
         super().__init__()
         self.channels = channels
         self._settings = settings
-        if not self._kind.transformer:  # whose size is bounded by its width
-            with torch.device("meta"):
-                _check_size(self._build().net)
+        with torch.device("meta"), _NumbersAreReal():
+            _check_size(self._build().net)
         built = self._build()
-        _check_size(built.net)
         self.maps = int(built.net.get_submodule(built.head).in_channels)  # type: ignore[arg-type]
         built.net.set_submodule(built.head, nn.Identity())
         self.net = built.net
+        self.head = built.head
+        self._arguments = built.arguments
         self._stages, self._divisors, self._size = built.stages, built.divisors, built.size
         self.divisor = max(built.divisors[-2:])
         self.reach = _REACH * self.divisor
         self.window = self._window()
         self.rate = _TRANSFORMER_RATE if self._kind.transformer else 1.0
         self._bytes: dict[tuple[int, ...], int] = {}
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What MONAI's class is called with to make this network, but for its outputs."""
+        arguments = dict(self._arguments)
+        for name in ("norm", "norm_name"):
+            if self._settings.norm == "batch" and name in arguments:
+                arguments[name] = _as_batch(arguments[name])
+        return arguments
 
     @property
     def _kind(self) -> Architecture:
@@ -95,7 +114,8 @@ class MonaiNetwork(nn.Module):
         s, kind = self._settings, self._kind
         given = read_arguments(kind, s.arguments)
         try:
-            built = _BUILDERS[kind.name](s, self._inputs, given)
+            given |= {"spatial_dims": s.axes, "in_channels": self._inputs}
+            built = _BUILDERS[kind.name](s, given)
         except (ValueError, TypeError, KeyError, AssertionError, IndexError, RuntimeError) as error:
             raise SettingsError(
                 f"{kind.title} can be built as the settings say.",
@@ -130,7 +150,7 @@ class MonaiNetwork(nn.Module):
             if size[axis] > side:
                 parts = torch.split(x, side, axis + 2)
                 return torch.cat([self._maps(part) for part in parts], axis + 2)
-        maps: Tensor = self.net(_padded(x, self._computed(size)))
+        maps: Tensor = self.net(_padded(x, self.computed_size(size)))
         return maps[(slice(None), slice(None), *(slice(0, side) for side in size))]
 
     def weighed(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -140,7 +160,7 @@ class MonaiNetwork(nn.Module):
     def bytes_of(self, height: int, width: int) -> int:
         """Return about how many bytes `weighed` takes; see `Backbone`."""
         s = self._settings
-        size = self._computed((s.slices, height, width) if s.axes == 3 else (height, width))
+        size = self.computed_size((s.slices, height, width) if s.axes == 3 else (height, width))
         if size not in self._bytes:
             net = copy.deepcopy(self.net).to("meta").eval()
             with torch.no_grad():
@@ -160,14 +180,24 @@ class MonaiNetwork(nn.Module):
         ]
         return [stage for stage in found if stage]
 
-    def _computed(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the size that is computed on for an image of ``size``."""
+    def computed_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the size that is computed on for an image of ``size``, (z,) y and x."""
         if self._size is not None:
             return self._size
         counts = [-(-side // step) for side, step in zip(size, self._divisors, strict=True)]
         # Two in the plane at least: a resolution with one pixel could not be normalised.
         counts[-2:] = [max(count, 2) for count in counts[-2:]]
         return tuple(count * step for count, step in zip(counts, self._divisors, strict=True))
+
+
+class _NumbersAreReal(TorchFunctionMode):
+    """Makes the rows of numbers that Swin UNETR reads while it is built, even on "meta"."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        more = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **{**(kwargs or {}), **more})
 
 
 def _check_size(net: nn.Module) -> None:
@@ -198,21 +228,30 @@ def _normalise_by_batch(net: nn.Module) -> None:
                 net.set_submodule(name, batch[axes](module.num_features, affine=module.affine))
 
 
+def _as_batch(norm: Any) -> Any:
+    """Return what MONAI has to be asked for to normalise as `_normalise_by_batch` makes it."""
+    kind, more = (norm, {}) if isinstance(norm, str) else norm
+    if kind.lower() != "instance":
+        return norm
+    return ("batch", {"affine": more.get("affine", False)})
+
+
 def _norm(s: NetworkSettings) -> Any:
     if s.norm == "group":
         return ("group", {"num_groups": 2})
     return (s.norm, {"affine": True})
 
 
-def _basic_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _basic_unet(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.basic_unet import BasicUNet
 
     w = s.width
     usual = {"features": (w, w, 2 * w, 4 * w, 8 * w, w), "norm": _norm(s)}
-    net = BasicUNet(spatial_dims=s.axes, in_channels=inputs, out_channels=1, **{**usual, **given})
+    arguments = {**usual, **given}
+    net = BasicUNet(out_channels=1, **arguments)
     down = [["conv_0"], *([f"down_{level}"] for level in range(1, 5))]
     up = [[f"upcat_{level}"] for level in range(4, 0, -1)]
-    return _Built(net, "final_conv", (16,) * s.axes, down + up)
+    return _Built(net, "final_conv", (16,) * s.axes, down + up, arguments)
 
 
 class _Dynamic(nn.Module):
@@ -237,7 +276,7 @@ class _Dynamic(nn.Module):
         return result
 
 
-def _dynunet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _dynunet(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.dynunet import DynUNet
 
     strides = given.get("strides", [1] + [2] * (s.depth - 1))
@@ -248,15 +287,15 @@ def _dynunet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
         "filters": [min(s.width * 2**level, 320) for level in range(len(strides))],
         "norm_name": _norm(s),
     }
-    net = _Dynamic(DynUNet(s.axes, inputs, 1, **{**usual, **given}))
+    arguments = {**usual, **given}
+    net = _Dynamic(DynUNet(out_channels=1, **arguments))
     down = [["input_block"], *([f"downsamples.{n}"] for n in range(len(net.downsamples)))]
     up = [[f"upsamples.{n}"] for n in range(len(net.upsamples))]
-    return _Built(
-        net, "output_block.conv.conv", _product(strides, s.axes), [*down, ["bottleneck"], *up]
-    )
+    stages = [*down, ["bottleneck"], *up]
+    return _Built(net, "output_block.conv.conv", _product(strides, s.axes), stages, arguments)
 
 
-def _segresnet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _segresnet(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.segresnet import SegResNet
 
     usual = {
@@ -265,16 +304,16 @@ def _segresnet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built
         "blocks_down": (1, *[2] * (s.depth - 1)),
         "blocks_up": (1,) * (s.depth - 1),
     }
-    net = SegResNet(spatial_dims=s.axes, in_channels=inputs, out_channels=1, **{**usual, **given})
+    arguments = {**usual, **given}
+    net = SegResNet(out_channels=1, **arguments)
     levels = len(net.down_layers)
     down = [["convInit", "down_layers.0"], *([f"down_layers.{n}"] for n in range(1, levels))]
     up = [[f"up_samples.{n}", f"up_layers.{n}"] for n in range(levels - 1)]
-    return _Built(
-        net, "conv_final.2.conv", (2 ** (levels - 1),) * s.axes, [*down, *up, ["conv_final"]]
-    )
+    stages = [*down, *up, ["conv_final"]]
+    return _Built(net, "conv_final.2.conv", (2 ** (levels - 1),) * s.axes, stages, arguments)
 
 
-def _attention_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _attention_unet(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.attentionunet import AttentionUnet
 
     usual = {
@@ -282,7 +321,7 @@ def _attention_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _
         "strides": [2] * (s.depth - 1),
     }
     arguments = {**usual, **given}
-    net = AttentionUnet(spatial_dims=s.axes, in_channels=inputs, out_channels=1, **arguments)
+    net = AttentionUnet(out_channels=1, **arguments)
     levels = len(arguments["channels"]) - 1
     down, up = [["model.0"]], []
     for level in range(levels):
@@ -291,10 +330,10 @@ def _attention_unet(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _
         down.append([f"{at}.submodule" if bottom else f"{at}.submodule.0"])
         up.append([f"{at}.attention", f"{at}.upconv", f"{at}.merge"])
     divisors = _product(arguments["strides"], s.axes)
-    return _Built(net, "model.2.conv", divisors, [*down, *reversed(up)])
+    return _Built(net, "model.2.conv", divisors, [*down, *reversed(up)], arguments)
 
 
-def _unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _unetr(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.unetr import UNETR
 
     size = given.get("img_size", s.window)
@@ -310,8 +349,8 @@ def _unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
         "num_heads": 6,
         "norm_name": "instance",
     }
-    given = {name: value for name, value in given.items() if name != "img_size"}
-    net = UNETR(inputs, 1, size, spatial_dims=s.axes, **{**usual, **given})
+    arguments = {**usual, **given, "img_size": size}
+    net = UNETR(out_channels=1, **arguments)
     thirds = [[f"vit.blocks.{n}" for n in range(first, first + 3)] for first in (0, 3, 6, 9)]
     stages = [
         ["vit.patch_embedding", "encoder1"],
@@ -320,15 +359,15 @@ def _unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
         [*thirds[3], "vit.norm", "encoder4"],
         *([f"decoder{level}"] for level in (5, 4, 3, 2)),
     ]
-    return _Built(net, "out.conv.conv", (16,) * s.axes, stages, tuple(size))
+    return _Built(net, "out.conv.conv", (16,) * s.axes, stages, arguments, tuple(size))
 
 
-def _swin_unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Built:
+def _swin_unetr(s: NetworkSettings, given: dict[str, Any]) -> _Built:
     from monai.networks.nets.swin_unetr import SwinUNETR
 
     usual = {"feature_size": s.width, "norm_name": "instance"}
     arguments = {**usual, **given}
-    net = SwinUNETR(in_channels=inputs, out_channels=1, spatial_dims=s.axes, **arguments)
+    net = SwinUNETR(out_channels=1, **arguments)
     stages = [
         ["swinViT.patch_embed", "encoder1"],
         *(
@@ -338,7 +377,7 @@ def _swin_unetr(s: NetworkSettings, inputs: int, given: dict[str, Any]) -> _Buil
         *([f"decoder{level}"] for level in (5, 4, 3, 2, 1)),
     ]
     patch = arguments.get("patch_size", 2)
-    return _Built(net, "out.conv.conv", (patch**5,) * s.axes, stages)
+    return _Built(net, "out.conv.conv", (patch**5,) * s.axes, stages, arguments)
 
 
 def _product(strides: Any, axes: int) -> tuple[int, ...]:
@@ -350,7 +389,7 @@ def _product(strides: Any, axes: int) -> tuple[int, ...]:
     return tuple(product)
 
 
-_BUILDERS: dict[str, Callable[[NetworkSettings, int, dict[str, Any]], _Built]] = {
+_BUILDERS: dict[str, Callable[[NetworkSettings, dict[str, Any]], _Built]] = {
     "basic_unet": _basic_unet,
     "dynunet": _dynunet,
     "segresnet": _segresnet,

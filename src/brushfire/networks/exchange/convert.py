@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from brushfire.errors import ModelError
 from brushfire.networks.exchange.dlsia import dlsia_dilations, from_dlsia, to_dlsia
 from brushfire.networks.exchange.msd_pytorch import from_msd_pytorch, to_msd_pytorch
+from brushfire.networks.exchange.saved import NOTE, read_saved
 from brushfire.networks.model import SegmentationModel
-from brushfire.networks.snapshot import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +28,6 @@ if TYPE_CHECKING:
 
 Layout = Literal["msd_pytorch", "dlsia"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-
-_NOTE = "brushfire"
-_SAFE_TORCH = (2, 6)  # before it, even files that are read as weights only could run code
-_PLAIN = "Where it was made, save the tensors alone: torch.save(network.state_dict(), PATH)."
 
 
 def import_weights(
@@ -71,7 +62,8 @@ def import_weights(
     ModelError
         If the file is damaged, holds more than weights, or another network.
     """
-    state, chosen = _read_safetensors(data) if data[8:9] == b"{" else _read_torch(data)
+    state, note = read_saved(data)
+    chosen = _read_note(note)
     given = {"dilations": dilations, "border": border, "classes": classes, "slices": slices}
     chosen.update({name: value for name, value in given.items() if value is not None})
     if layout == "dlsia":
@@ -130,8 +122,8 @@ def export_weights(snapshot: ModelSnapshot, layout: Layout, *, safetensors: bool
     )
     if safetensors:
         contiguous = {name: value.contiguous() for name, value in state.items()}
-        return bytes(save_tensors(contiguous, metadata={_NOTE: note}))
-    saved: dict[str, Any] = {"state_dict": state, _NOTE: note}
+        return bytes(save_tensors(contiguous, metadata={NOTE: note}))
+    saved: dict[str, Any] = {"state_dict": state, NOTE: note}
     if layout == "msd_pytorch":
         saved.update(epoch=0, optimizer=_fresh_optimizer(model))
     file = io.BytesIO()
@@ -142,45 +134,6 @@ def export_weights(snapshot: ModelSnapshot, layout: Layout, *, safetensors: bool
 def _fresh_optimizer(model: SegmentationModel) -> dict[str, Any]:
     """Return the state of the optimizer that msd_pytorch begins with."""
     return torch.optim.Adam(model.parameters()).state_dict()
-
-
-def _read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    metadata = read_header(data).get("__metadata__") or {}
-    try:
-        state = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise _damaged(data, error) from error
-    return state, _read_note(metadata.get(_NOTE) if isinstance(metadata, dict) else None)
-
-
-def _read_torch(data: bytes) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _SAFE_TORCH:
-        raise ModelError(
-            "Reading a file of torch runs no code from it since torch 2.6.",
-            got=f"torch {torch.__version__}",
-            do="Update torch, or save the tensors as safetensors.",
-        )
-    try:
-        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            "A file of weights holds tensors and plain values only, so that reading it runs no"
-            " code from it.",
-            got="a file with other objects, or none that torch saved",
-            do=_PLAIN,
-        ) from error
-    except Exception as error:  # whatever the reader stumbles over where a file is cut or damaged
-        raise _damaged(data, error) from error
-    state, note = found, None
-    if isinstance(found, Mapping) and "state_dict" in found:
-        state, note = found["state_dict"], found.get(_NOTE)
-    if not isinstance(state, Mapping) or not state:
-        raise ModelError(
-            "A file of weights holds a state dict, or a dict with one under 'state_dict'.",
-            got=type(state).__name__,
-            do=_PLAIN,
-        )
-    return state, _read_note(note)
 
 
 def _read_note(text: object) -> dict[str, Any]:
@@ -201,11 +154,3 @@ def _read_note(text: object) -> dict[str, Any]:
             got=f"{type(error).__name__}: {error}",
             do="Write the file again with 'brushfire convert'.",
         ) from error
-
-
-def _damaged(data: bytes, error: Exception) -> ModelError:
-    return ModelError(
-        "A file of weights is a whole file that torch or safetensors wrote.",
-        got=f"{len(data)} bytes that cannot be read ({type(error).__name__})",
-        do="Copy the file again, or save it once more where it was made.",
-    )

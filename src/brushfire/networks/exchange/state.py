@@ -13,7 +13,7 @@ from brushfire.networks.model import SegmentationModel
 from brushfire.networks.settings import NetworkSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from brushfire.networks.settings import Border
 
@@ -60,6 +60,27 @@ class Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self._left
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tensors that nobody took."""
+        return tuple(self._left)
+
+    def rename(self, name_of: Callable[[str], str]) -> None:
+        """Call tensors otherwise; where two get one name, the first keeps it."""
+        left: dict[str, Tensor] = {}
+        for name, value in self._left.items():
+            left.setdefault(name_of(name), value)
+        self._left = left
+
+    def size(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor that is there, whatever it is."""
+        return tuple(self._left[name].shape)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget tensors that are of no use."""
+        for name in names:
+            del self._left[name]
+
     def count(self, pattern: str) -> int:
         """Return how many names there are with 0, 1, 2 and so on in place of {}."""
         found = 0
@@ -93,14 +114,38 @@ class Tensors:
             raise self.refusal(f"{name} of shape {tuple(value.shape)} in place of {shape}")
         if not value.is_floating_point():
             raise self.refusal(f"{name} of type {value.dtype}")
+        self._check_finite(name, value)
+        del self._left[name]
+        return value.detach().to("cpu", torch.float64)
+
+    def take_like(self, name: str, own: Tensor) -> Tensor:
+        """Return a tensor in shape and kind of another one; it counts as known from now on.
+
+        Raises
+        ------
+        ModelError
+            If it is missing, of another shape or kind, or holds what are no finite numbers.
+        """
+        value = self._get(name)
+        if value.shape != own.shape:
+            raise self.refusal(
+                f"{name} of shape {tuple(value.shape)} in place of {tuple(own.shape)}"
+            )
+        if value.is_floating_point() != own.is_floating_point():
+            raise self.refusal(f"{name} of type {value.dtype} in place of {own.dtype}")
+        if value.is_floating_point():
+            value = value.detach().to(own.dtype)
+            self._check_finite(name, value)
+        del self._left[name]
+        return value.detach().to(own.device, own.dtype)
+
+    def _check_finite(self, name: str, value: Tensor) -> None:
         if not bool(value.isfinite().all()):
             raise ModelError(
                 "A model's weights are finite numbers.",
                 got=f"NaN or infinity in {name}",
                 do="Choose weights from before training diverged.",
             )
-        del self._left[name]
-        return value.detach().to("cpu", torch.float64)
 
     def end(self) -> None:
         """Raise a ModelError if there is a tensor that nobody took."""
@@ -263,6 +308,12 @@ def check_exportable(model: SegmentationModel, program: str, borders: Sequence[B
             f"{program} has networks that see intensities and nothing else.",
             got="a model with features of several scales as further inputs",
             do="Train one without features: switch them off in the settings of the network.",
+        )
+    if model.settings.adapter:
+        raise ModelError(
+            f"{program} has networks that see the channels of a volume as they are.",
+            got="a model with a layer that makes other channels of them",
+            do="Train one on these channels.",
         )
     if model.settings.border not in borders:
         raise ModelError(
