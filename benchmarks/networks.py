@@ -93,9 +93,9 @@ def main() -> None:
         figures["largest_difference"] = max(figures["largest_difference"], apart)
         off = abs(foretold / measured - 1)
         figures["farthest_estimate"] = max(figures["farthest_estimate"], off)
+        step = statistics.median(took)
         figures |= {f"{name}_step_s": step, f"{name}_tile_s": seconds}
         where = f"windows of {window}" if window else str(model.halo)
-        step = statistics.median(took)
         note(
             args,
             f"| {kind.title} | {weights:,} | {step:.2f} | {seconds:.2f} | {where}"
