@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ from brushfire.cli.parsing import parse_region, parse_scale, parse_shape
 from brushfire.errors import SettingsError
 from brushfire.geometry import Box
 from brushfire.learning import LearningSettings
+from brushfire.library import Library
 from brushfire.networks import NetworkSettings, SegmentationModel
 from brushfire.project import open_project
 from brushfire.samples import make_foam
@@ -984,9 +986,10 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
     assert main(["start", str(empty), "--from", str(bare)]) == 2
     assert "Learn there first" in sentence(capsys)
     (tmp_path / "net.pt").write_bytes(b"\x80\x04N.")
-    for place in ("net.pt", "none.bfmodel", "sent.zip"):
+    said = {"net.pt": "A file of weights", "none.bfmodel": "A model", "sent.zip": "A model"}
+    for place, words in said.items():
         assert main(["start", str(empty), "--from", str(tmp_path / place)]) == 2
-        assert "A model" in sentence(capsys)
+        assert words in sentence(capsys)
     volume, _ = another(foam, tmp_path)
     np.save(tmp_path / "two.npy", np.stack([np.load(volume)] * 2))
     start = ["start", str(tmp_path / "two.npy"), "--axes", "czyx", "--from", str(trained)]
@@ -1196,3 +1199,63 @@ def test_a_project_takes_only_models_that_fit_it(
     assert after.state.settings.network == NetworkSettings(depth=1)
     assert main(["train", str(trained), "--seconds", "2", "--device", "cpu"]) == 0
     assert open_project(trained).state.settings.network == NetworkSettings(depth=1)
+
+
+@pytest.mark.parametrize("target", ["bioimageio", "monai"])
+def test_models_go_to_other_programs_and_come_back(
+    target: str, foam: FoamPaths, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = NetworkSettings(3, 4, features=False, architecture="dynunet")
+    torch.manual_seed(0)
+    model = SegmentationModel(network, 1, (1, 2), mean=[100.0], std=[20.0])
+    torch.nn.init.normal_(model.head_weight)
+    (tmp_path / "net.safetensors").write_bytes(model.snapshot(1, {}).weights)
+    assert main(["models", "import", str(tmp_path / "net.safetensors"), "--name", "net"]) == 0
+    out = tmp_path / "sent.zip"
+    assert main(["models", "export", "net", str(out), "--for", target]) == 0
+    assert main(["models", "export", "net", str(out), "--for", target]) == 2
+    capsys.readouterr()
+    assert main(["models", "import", str(out), "--name", f"from {target}"]) == 0
+    assert f"from {target}" in capsys.readouterr().out
+    again = SegmentationModel.from_snapshot(Library(library).get(f"from {target}").model)
+    x = torch.randn(1, 1, 32, 32)
+    again.normalise_by([100.0], [20.0])
+    torch.testing.assert_close(again.eval()(x), model.eval()(x), rtol=1e-4, atol=1e-4)
+    # And a volume starts from it, without the library too.
+    volume, project = another(foam, tmp_path)
+    assert main(["start", str(volume), "--axes", "zyx", "--from", str(out)]) == 0
+    assert open_project(project).load_model(1).settings.architecture == "dynunet"
+
+
+def test_weights_of_an_encoder_wait_for_strokes(
+    foam: FoamPaths, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = NetworkSettings(3, 4, features=False, architecture="dynunet")
+    model = SegmentationModel(network, 1, (1, 2))
+    kept = ("input_block.", "downsamples.", "bottleneck.")
+    state = {
+        name.removeprefix("layers.net."): value
+        for name, value in model.state_dict().items()
+        if name.removeprefix("layers.net.").startswith(kept)
+    }
+    file = tmp_path / "encoder.pt"
+    torch.save(state, file)
+    assert main(["models", "import", str(file)]) == 2
+    sentence(capsys)
+    arguments = {
+        "spatial_dims": 2, "in_channels": 1, "out_channels": 2, "filters": [4, 8, 16],
+        "kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2],
+        "norm_name": ["batch", {"affine": True}],
+    }  # fmt: skip
+    about = ["--network", "DynUNet", "--arguments", json.dumps(arguments)]
+    assert main(["models", "import", str(file), *about]) == 0
+    assert capsys.readouterr().err  # what was taken and what was not
+    volume, project = another(foam, tmp_path)
+    assert main(["start", str(volume), "--axes", "zyx", "--from", "encoder"]) == 0
+    assert "wait for strokes" in capsys.readouterr().out
+    weights = open_project(project).load_weights()
+    assert weights is not None
+    taken = SegmentationModel.from_snapshot(weights).state_dict()[
+        "layers.net.bottleneck.conv1.conv.weight"
+    ]
+    assert torch.equal(taken, model.state_dict()["layers.net.bottleneck.conv1.conv.weight"])

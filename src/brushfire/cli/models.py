@@ -1,23 +1,35 @@
 """The commands about models: those of a project, and the library."""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from brushfire.cli.options import Axes, Painted, Time
-from brushfire.cli.terminal import dice, output, say, table
+from brushfire.cli.parsing import parse_object
+from brushfire.cli.terminal import dice, messages, output, say, table
 from brushfire.errors import ModelError
 
 if TYPE_CHECKING:
     from brushfire.library import ModelCard
+    from brushfire.networks.exchange import ForeignKind
 
 app = typer.Typer(
     help="Models: those that a project keeps, and those in the library to start from.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+class Target(StrEnum):
+    """Programs that a model is written for."""
+
+    BRUSHFIRE = "brushfire"
+    BIOIMAGEIO = "bioimageio"
+    MONAI = "monai"
+
 
 Name = Annotated[str, typer.Argument(help="Name in the library.")]
 Replace = Annotated[
@@ -96,28 +108,52 @@ def save(
 
 @app.command("import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="NAME.bfmodel, NAME.bfmodel.zip, or safetensors.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="NAME.bfmodel or its zip, safetensors, a bundle of MONAI, a package of the"
+            " BioImage Model Zoo, or weights (.pt) of one of MONAI's networks."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="What to call it; as its card says.")] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="For weights: MONAI's name of their network."),
+    ] = None,
+    arguments: Annotated[
+        str, typer.Option(help="For weights: what that network is called with, a JSON object.")
+    ] = "{}",
     replace: Replace = False,
 ) -> None:
-    """Add a model file to the library."""
-    from brushfire.library import Library, read_model_file
+    """Add a model to the library: ours, or of another program; nothing of it is run."""
+    from brushfire.library import Library
+    from brushfire.library.foreign import read_any
 
-    file = read_model_file(path)
+    kind = None if network is None else (network, parse_object(arguments))
+    file, report = read_any(path, kind)
     entry = Library().add(file if name is None else file.named(name), replace=replace)
+    for sentence in report:
+        say(messages(), sentence)
     say(output(), str(entry.path))
 
 
 @app.command()
 def export(
     name: Name,
-    out: Annotated[Path, typer.Argument(help="NAME.bfmodel for a folder, or NAME.bfmodel.zip.")],
+    out: Annotated[Path, typer.Argument(help="A folder, or a zip if it is named NAME.zip.")],
+    target: Annotated[Target, typer.Option("--for", help="Who shall read it.")] = Target.BRUSHFIRE,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
 ) -> None:
     """Write a model of the library to a file for others."""
     from brushfire.library import Library
 
-    Library().export(name, out, overwrite=overwrite)
+    if target is Target.BRUSHFIRE:
+        Library().export(name, out, overwrite=overwrite)
+    else:
+        from brushfire.library.foreign import write_for
+
+        kind: ForeignKind = "monai" if target is Target.MONAI else "bioimageio"
+        write_for(Library().get(name), out, kind, overwrite=overwrite)
     say(output(), str(out))
 
 

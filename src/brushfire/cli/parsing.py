@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from brushfire.errors import SettingsError
 from brushfire.geometry import Box, Scale, Triple, triple
@@ -172,3 +173,24 @@ def _range(text: str, size: int) -> tuple[int, int]:
     if not colon:
         return int(start), int(start) + 1
     return int(start or 0), int(stop or size)
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises
+    ------
+    SettingsError
+        If it is none.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise SettingsError(
+            "Arguments are a JSON object.",
+            got=text[:60],
+            do='Write for example {"in_channels": 1}.',
+        )
+    return found

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from brushfire.annotations import next_class, open_annotations
 from brushfire.errors import Cancelled, ModelError, ProjectError, SettingsError, VolumeError
 from brushfire.learning.settings import check_patch
-from brushfire.library import Library, bare_name, is_model_file, read_model_file
+from brushfire.library import Library, bare_name, is_model_file
+from brushfire.library.foreign import is_foreign, read_any
+from brushfire.networks.snapshot import answers
 from brushfire.project import SUFFIX, open_project
 from brushfire.session.opening import with_classes_of
 
@@ -69,6 +71,7 @@ class _Learned:
     model: SegmentationModel
     examples: Examples | None
     voxel_size: Scale | None
+    answers: bool = True
 
 
 def find_start(place: str | Path) -> Path:
@@ -171,7 +174,7 @@ def read_lesson(
     from brushfire.learning.transfer.weights import started
 
     start = start or StartSettings()
-    if is_model_file(place) or place.is_file():
+    if is_model_file(place) or place.is_file() or is_foreign(place):
         learned = _learned_of(place)
     else:
         learned = _learned_in(place, progress, cancelled)
@@ -184,7 +187,7 @@ def read_lesson(
         mean=statistics.mean,
         std=statistics.std,
     )
-    complete = len(taken.classes) == len(model.classes)
+    complete = learned.answers and len(taken.classes) == len(model.classes)
     examples = learned.examples
     if examples is not None and examples.features.shape[1] != model.inputs:
         examples = None  # features of other channels
@@ -208,12 +211,12 @@ def _learned_of(path: Path) -> _Learned:
     """Return what a model file holds."""
     from brushfire.networks import SegmentationModel
 
-    file = read_model_file(path)
+    file, _ = read_any(path)
     classes, data = file.card.classes, file.card.data
     model = part_of(SegmentationModel.from_snapshot(file.model), classes, path)
     examples = None if file.examples is None else file.examples.thinned()
     size = None if data is None else data.voxel_size
-    return _Learned(bare_name(path), classes, model, examples or None, size)
+    return _Learned(bare_name(path), classes, model, examples or None, size, answers(file.model))
 
 
 def _learned_in(
