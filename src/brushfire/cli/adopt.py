@@ -61,7 +61,7 @@ def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) 
         revision = max(project.models(), default=0) + 1
         kept = _fitted(snapshot, project.state.volume).snapshot(revision, about)
         project.save_model(kept)
-        project.save(_state_with(project, kept))
+        project.save(state_with(project, kept))
     project.log("model added", revision=kept.revision, file=str(file))
     return kept.revision
 
@@ -85,7 +85,8 @@ def _fitted(snapshot: ModelSnapshot, reference: VolumeReference) -> Segmentation
     return model
 
 
-def _state_with(project: Project, model: ModelSnapshot) -> ProjectState:
+def state_with(project: Project, model: ModelSnapshot) -> ProjectState:
+    """Return a project's state with a model that is shown from now on, and its classes."""
     state = project.state
     classes = state.classes
     for value in sorted(set(model.classes) - {one.value for one in classes}):
