@@ -415,9 +415,7 @@ def distill(
     depth: Annotated[int, typer.Option(help="Layers of the small network.")] = 24,
     width: Annotated[int, typer.Option(help="Maps that each layer adds.")] = 1,
     steps: Annotated[int, typer.Option(help="Gradient steps at most.")] = 3000,
-    seconds: Annotated[
-        float | None, typer.Option(min=1, help="How long it learns at most.")
-    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long it learns at most.")] = 600,
     out: Annotated[
         Path | None, typer.Option(help="Model file to write; the project keeps it otherwise.")
     ] = None,
