@@ -134,6 +134,7 @@ def learn_densely(
     *,
     steps: int,
     side: int = 192,
+    rate: float = RATE,
     power: float = 0.5,
     dice: float = 0.5,
     say: Callable[[str], None] = lambda text: None,
@@ -152,6 +153,8 @@ def learn_densely(
         Each on a square as large as 192 pixels, or as many whole slices as have its pixels.
     side : int
         Of the squares.
+    rate : float
+        Step size of AdamW in the beginning.
     power : float
         Classes weigh by their count to the power of minus this: with 1 all the same.
     dice : float
@@ -183,7 +186,7 @@ def learn_densely(
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         falling = 0.5 + 0.5 * math.cos(math.pi * step / steps)
-        optimiser.step(RATE * min((step + 1) / WARM_UP, falling))
+        optimiser.step(rate * min((step + 1) / WARM_UP, falling))
         if step % 100 == 99:
             say(f"{dense.name} seed {seed}: step {step + 1}, loss {float(loss.detach()):.3f}")
     return model.requires_grad_(False).eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ from brushfire.geometry import Box
 from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel
 from brushfire.project import open_project
 from brushfire.session import Session
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHAPE = (3, 96, 80)
 QUICK = ("--depth", "3", "--steps", "12", "--device", "cpu")

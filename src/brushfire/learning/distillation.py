@@ -58,7 +58,7 @@ class DistillationSettings:
     seconds : float
         When to end even if there were fewer steps, above 0.
     temperature : float
-        What logits of both are divided by, 0.5 to 20: above 1 the teacher's doubts count more.
+        What logits of both are divided by, 0.5 to 20: above 1 small probabilities count more.
     mix : float
         Weight of the strokes' loss, 0 to 1, where there are strokes; the teacher has the rest.
     patch : int
@@ -80,10 +80,10 @@ class DistillationSettings:
 
     steps: int = 2000
     seconds: float = math.inf
-    temperature: float = 2.0
+    temperature: float = 1.0
     mix: float = 0.3
     patch: int = 192
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     weight_decay: float = 1e-4
     seed: int = 0
     cache_bytes: int = 128 * 2**20
