@@ -25,7 +25,7 @@ ASKED = 512
 
 _HELD = 6  # places at most that teach nothing
 _HELD_SHARE = 8  # one place of so many is held out
-_MOST_PLACES = 100_000  # of a huge volume that are taken into account
+_MOST_PLACES = 10_000  # of a huge volume: far more than a teacher is ever asked at
 _EDGE = 16  # pixels at a cut edge that do not teach: the student does not see around them
 _FARTHEST = -20.0  # logarithm below which a likelihood is nothing; what half precision tells apart
 
