@@ -11,6 +11,7 @@ from brushfire.cli.adopt import state_with
 from brushfire.cli.headless import project_of
 from brushfire.cli.terminal import interruptible, progress_bar
 from brushfire.errors import Cancelled, ModelError, VolumeError
+from brushfire.learning.distillation_settings import DistillationSettings
 from brushfire.learning.settings import check_patch
 from brushfire.networks.settings import NetworkSettings
 from brushfire.project import open_project
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brushfire.annotations import AnnotationSnapshot
-    from brushfire.learning.distillation import DistillationReport, DistillationSettings
+    from brushfire.learning.comparison import DistillationReport
     from brushfire.networks import ModelSnapshot, SegmentationModel
     from brushfire.project import Project
 
@@ -73,7 +74,6 @@ def distil_project(
         The folder is no project, in use elsewhere, or cannot be written.
     """
     from brushfire.engine.device import choose_device
-    from brushfire.learning.distillation import DistillationSettings
     from brushfire.networks import SegmentationModel
     from brushfire.session.memory import shares
 

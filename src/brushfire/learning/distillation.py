@@ -11,7 +11,6 @@ import copy
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,14 @@ from torch.nn import functional
 
 from brushfire.errors import Cancelled, LearningError, ModelError, SettingsError
 from brushfire.learning.adamw import AdamW
+from brushfire.learning.comparison import (
+    DistillationReport,
+    agreement_of,
+    speeds_of,
+    weights_of,
+)
 from brushfire.learning.convex import class_weights
+from brushfire.learning.distillation_settings import DistillationSettings
 from brushfire.learning.fitting import COUNT_POWER, index_table
 from brushfire.learning.losses import segmentation_loss
 from brushfire.learning.regions import StrokeRegions
@@ -33,113 +39,19 @@ from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import BUDGET_BYTES, SegmentationModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from brushfire.annotations import AnnotationSnapshot
-    from brushfire.learning.tuition import Answer, Piece
+    from brushfire.learning.tuition import Piece
     from brushfire.networks.settings import NetworkSettings
     from brushfire.volumes import Volume
+
+__all__ = ["DistillationReport", "DistillationSettings", "Distiller", "distil", "softened_loss"]
 
 _VISITS = 2  # times that the pixels of a place are looked at until the teacher is asked at another
 _WARM_UP = 20  # steps until the full learning rate
 _CLIP = 1.0  # norm of a gradient
 _MOST_LOST = 5  # steps in a row that come to nothing, until learning ends
-_RUNS = 5  # of each network, to tell how long it takes
-
-
-@dataclass(frozen=True)
-class DistillationSettings:
-    """How a student learns.
-
-    Parameters
-    ----------
-    steps : int
-        Gradient steps, from 1.
-    seconds : float
-        When to end even if there were fewer steps, above 0.
-    temperature : float
-        What logits of both are divided by, 0.5 to 20: above 1 small probabilities count more.
-    mix : float
-        Weight of the strokes' loss, 0 to 1, where there are strokes; the teacher has the rest.
-    patch : int
-        Side of the squares of a step in pixels, 32 to 1024.
-    learning_rate : float
-        Step size of AdamW in the beginning, above 0 and at most 1; it falls to 0.
-    weight_decay : float
-        Decay of AdamW, 0 to 1.
-    seed : int
-        Of weights, places and patches.
-    cache_bytes : int
-        For the teacher's answers, and as much again for what is read of the volume.
-
-    Raises
-    ------
-    SettingsError
-        If a value is outside its range.
-    """
-
-    steps: int = 2000
-    seconds: float = math.inf
-    temperature: float = 1.0
-    mix: float = 0.3
-    patch: int = 192
-    learning_rate: float = 1e-2
-    weight_decay: float = 1e-4
-    seed: int = 0
-    cache_bytes: int = 128 * 2**20
-
-    def __post_init__(self) -> None:
-        _check("The number of steps", self.steps, 1, 10**7)
-        _check("The time to learn in seconds", self.seconds, 1e-3, math.inf)
-        _check("The temperature", self.temperature, 0.5, 20)
-        _check("The share of the strokes", self.mix, 0, 1)
-        _check("The patch side", self.patch, 32, 1024)
-        _check("The learning rate", self.learning_rate, 1e-8, 1)
-        _check("The weight decay", self.weight_decay, 0, 1)
-        _check("The cache in bytes", self.cache_bytes, 2**20, 2**40)
-
-
-@dataclass(frozen=True)
-class DistillationReport:
-    """What came of it.
-
-    Parameters
-    ----------
-    dice : dict
-        For each class, how far the student's voxels are the teacher's, in places that taught
-        nothing; None where neither finds it.
-    agreement : float or None
-        The mean of these.
-    alike : float
-        Share of voxels there that both tell alike.
-    steps : int
-        Gradient steps.
-    seconds : float
-        How long all took.
-    teacher_speed, student_speed : float
-        Seconds per megapixel of a slice, the medians of runs in turn.
-    teacher_weights, student_weights : int
-        Numbers that were learned by gradients; what is fitted on strokes is not counted.
-    """
-
-    dice: dict[int, float | None]
-    agreement: float | None
-    alike: float
-    steps: int
-    seconds: float
-    teacher_speed: float
-    student_speed: float
-    teacher_weights: int
-    student_weights: int
-
-    @property
-    def faster(self) -> float:
-        """How many times as fast as the teacher the student is."""
-        return self.teacher_speed / self.student_speed
-
-    def to_metrics(self) -> dict[str, Any]:
-        """Return it as values that JSON can hold."""
-        return {**asdict(self), "dice": {str(value): one for value, one in self.dice.items()}}
 
 
 class Distiller:
@@ -283,8 +195,10 @@ class Distiller:
                 raise Cancelled
             answers.append(self._tuition.ask(box))
         student.halo = measure_halo(student, [answer.intensities for answer in answers])
-        dice, alike = self._agreement(student, answers)
-        teacher_speed, student_speed = self._speeds(student)
+        dice, alike = agreement_of(student, answers, self._network_bytes)
+        models = (self._teacher, student)
+        slabs = [self._tuition.slab(model.context) for model in models]
+        teacher_speed, student_speed = speeds_of(models, slabs, self._network_bytes)
         known = [one for one in dice.values() if one is not None]
         report = DistillationReport(
             dice=dice,
@@ -294,42 +208,10 @@ class Distiller:
             seconds=spent,
             teacher_speed=teacher_speed,
             student_speed=student_speed,
-            teacher_weights=_weights_of(self._teacher),
-            student_weights=_weights_of(student),
+            teacher_weights=weights_of(self._teacher),
+            student_weights=weights_of(student),
         )
         return student, report
-
-    def _agreement(
-        self, student: SegmentationModel, answers: Sequence[Answer]
-    ) -> tuple[dict[int, float | None], float]:
-        """Return the Dice of each class with the teacher's, and the share that is told alike."""
-        count = len(student.classes)
-        both, either, pixels = np.zeros(count), np.zeros(count), 0
-        for answer in answers:
-            slab = answer.intensities
-            found = student.probabilities(slab, budget_bytes=self._network_bytes)[:, 0].argmax(0)
-            theirs = answer.likely.argmax(0)
-            both += np.bincount(found[found == theirs], minlength=count)
-            either += np.bincount(found.ravel(), minlength=count)
-            either += np.bincount(theirs.ravel(), minlength=count)
-            pixels += found.size
-        dice = {
-            value: 2 * float(b) / float(e) if e else None
-            for value, b, e in zip(student.classes, both, either, strict=True)
-        }
-        return dice, float(both.sum()) / pixels
-
-    def _speeds(self, student: SegmentationModel) -> tuple[float, float]:
-        """Return the seconds per megapixel of teacher and student, measured in turn."""
-        slabs = [self._tuition.slab(model.context) for model in (self._teacher, student)]
-        took: tuple[list[float], list[float]] = ([], [])
-        for _ in range(_RUNS + 1):
-            for model, slab, times in zip((self._teacher, student), slabs, took, strict=True):
-                began = time.perf_counter()
-                model.probabilities(slab, budget_bytes=self._network_bytes)
-                times.append((time.perf_counter() - began) / math.prod(slab.shape[2:]) * 1e6)
-        # The first run of each sets things up.
-        return statistics.median(took[0][1:]), statistics.median(took[1][1:])
 
 
 def distil(
@@ -421,10 +303,6 @@ def _inputs(model: SegmentationModel, slab: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(slab).to(model.device).flatten(0, 1)[None]
 
 
-def _weights_of(model: SegmentationModel) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def _strokes(volume: Volume, labels: AnnotationSnapshot | None) -> StrokeRegions | None:
     if labels is None:
         return None
@@ -471,11 +349,3 @@ def _check_pair(
             do="Choose less depth, or use the teacher as it is.",
         )
     check_patch(student, LearningSettings(patch=settings.patch))
-
-
-def _check(what: str, value: float, lowest: float, highest: float) -> None:
-    # Written so that NaN fails too.
-    if not lowest <= value <= highest:
-        raise SettingsError(
-            f"{what} is from {lowest:g} to {highest:g}.", got=value, do="Choose one in that range."
-        )

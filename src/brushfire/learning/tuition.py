@@ -175,10 +175,10 @@ class Tuition:
         chosen = self._rng.choice(len(self._grid), count, replace=False)
         boxes = [self._grid.box(np.unravel_index(n, self._grid.counts)) for n in chosen]
         painted = self._painted()
-        free = [box for box in boxes if box not in painted]
+        free = [box for box in boxes if box not in painted] or boxes
         held = free[: min(_HELD, -(-len(free) // _HELD_SHARE))]
-        others = [box for box in free if box not in held]
-        return held or painted, [*painted, *others] or held
+        others = [box for box in free if box not in (*held, *painted)]
+        return held, [box for box in (*painted, *others) if box not in held] or held
 
     def _painted(self) -> list[Box]:
         """Return the places that have strokes."""
