@@ -53,6 +53,7 @@ COMMANDS = (
     "convert",
     "doctor",
     "demo",
+    "distill",
 )
 SHAPE = (12, 96, 96)
 

@@ -64,7 +64,7 @@ def adopt_model(place: Path, file: Path, *, axes: str | None, time: int | None) 
         revision = max(project.models(), default=0) + 1
         kept = _fitted(snapshot, project.state.volume).snapshot(revision, about)
         project.save_model(kept)
-        project.save(_state_with(project, kept, found.card.classes))
+        project.save(state_with(project, kept, found.card.classes))
     project.log("model added", revision=kept.revision, file=str(file))
     return kept.revision
 
@@ -88,9 +88,10 @@ def _fitted(snapshot: ModelSnapshot, reference: VolumeReference) -> Segmentation
     return model
 
 
-def _state_with(
-    project: Project, model: ModelSnapshot, named: Sequence[LabelClass]
+def state_with(
+    project: Project, model: ModelSnapshot, named: Sequence[LabelClass] = ()
 ) -> ProjectState:
+    """Return a project's state with a model that is shown from now on, and its classes."""
     state = project.state
     classes = state.classes
     known = {one.value for one in classes}

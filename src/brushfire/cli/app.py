@@ -429,6 +429,32 @@ def demo(
     output().print(table(("", ""), rows))
 
 
+@app.command()
+def distill(
+    project: Painted,
+    depth: Annotated[int, typer.Option(help="Layers of the small network.")] = 24,
+    width: Annotated[int, typer.Option(help="Maps that each layer adds.")] = 1,
+    steps: Annotated[int, typer.Option(help="Gradient steps at most.")] = 3000,
+    seconds: Annotated[float, typer.Option(min=1, help="How long it learns at most.")] = 600,
+    out: Annotated[
+        Path | None, typer.Option(help="Model file to write; the project keeps it otherwise.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    axes: Axes = None,
+    time: Time = None,
+    device: Device = None,
+    memory: Memory = None,
+) -> None:
+    """Teach a small, fast network what the project's model says, and show that one instead."""
+    from brushfire.cli.distilling import distil_project
+
+    rows = distil_project(
+        project, depth=depth, width=width, steps=steps, seconds=parse_seconds(seconds), out=out,
+        overwrite=overwrite, axes=axes, time=time, device=device, budget=parse_budget(memory),
+    )  # fmt: skip
+    output().print(table(("", ""), rows))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code.
 

@@ -45,6 +45,30 @@ def estimate_proportions(probabilities: Tensor, prior: Tensor) -> Tensor:
     return found
 
 
+def probabilities_in(model: SegmentationModel, slabs: Sequence[Block]) -> Tensor:
+    """Return probabilities of pixels of slabs, (pixels, classes), as a model learnt to tell them.
+
+    Without its shift; by its machine alone where it has one, since trees know strokes by heart.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        Any weights.
+    slabs : sequence of ndarray
+        Intensities, (channels, slices, y, x).
+    """
+    parts = []
+    each = _PIXELS // max(len(slabs), 1)
+    for slab in slabs:
+        x = torch.from_numpy(slab).to(model.device).flatten(0, 1)[None]
+        height, width = x.shape[2:]
+        some = torch.arange(0, height * width, max(1, height * width // each), device=x.device)
+        with torch.no_grad():
+            logits = model.logits_at(model.normalise(x), some // width, some % width, machine=True)
+        parts.append(logits.softmax(1).double().cpu())
+    return torch.cat(parts)
+
+
 def prior_shift(
     model: SegmentationModel,
     slabs: Sequence[Block],
@@ -65,17 +89,8 @@ def prior_shift(
         What the model's machine makes of labelled voxels, logits (voxels, classes), and the index
         of the class of each (voxels,).
     """
-    parts = []
-    each = _PIXELS // max(len(slabs), 1)
-    for slab in slabs:
-        x = torch.from_numpy(slab).to(model.device).flatten(0, 1)[None]
-        height, width = x.shape[2:]
-        some = torch.arange(0, height * width, max(1, height * width // each), device=x.device)
-        with torch.no_grad():
-            logits = model.logits_at(model.normalise(x), some // width, some % width, machine=True)
-        parts.append(logits.softmax(1).double().cpu())
     prior = prior.double().cpu()
-    found = estimate_proportions(torch.cat(parts), prior)
+    found = estimate_proportions(probabilities_in(model, slabs), prior)
     found = (1 - _DOUBT) * found + _DOUBT * prior
     shift = _STRENGTH * (found / prior).log()
     shift = (shift - shift.mean()).to(model.prior_shift)
