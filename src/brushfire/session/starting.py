@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from brushfire.geometry import Scale
     from brushfire.jobs import Work
     from brushfire.learning.examples import Examples
+    from brushfire.learning.settings import LearningSettings
+    from brushfire.learning.transfer.schedules import Schedule
     from brushfire.learning.transfer.strategies import StartSettings
     from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel
     from brushfire.project import Project
@@ -53,6 +55,8 @@ class Lesson:
         What may be in the way, if anything.
     answers : bool
         Whether the model tells classes apart; otherwise its layers are what a network begins with.
+    schedule : str or None
+        Which weights learn from then on, and when; None for what is set.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Lesson:
     examples: Examples | None
     remark: str = ""
     answers: bool = True
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,12 @@ def find_start(place: str | Path) -> Path:
 
 
 def prepare_start(
-    session: Session, place: str | Path, start: StartSettings | None, *, replace: bool
+    session: Session,
+    place: str | Path,
+    start: StartSettings | None,
+    schedule: Schedule | None,
+    *,
+    replace: bool,
 ) -> tuple[Path, Work]:
     """Return what a session starts from, and the work of reading it, which gives a `Lesson`.
 
@@ -124,10 +134,18 @@ def prepare_start(
             progress=progress,
             cancelled=cancelled,
         )
-        check_patch(lesson.model.settings, learning)
-        return lesson
+        check_patch(lesson.model.settings, _learning(learning, schedule))
+        return _scheduled(lesson, schedule)
 
     return path, work
+
+
+def _learning(settings: LearningSettings, schedule: Schedule | None) -> LearningSettings:
+    return replace(settings, schedule=schedule or settings.schedule)
+
+
+def _scheduled(lesson: Lesson, schedule: Schedule | None) -> Lesson:
+    return replace(lesson, schedule=schedule)
 
 
 def read_lesson(

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from brushfire.errors import SettingsError
 from brushfire.networks.architectures import architecture_of, read_arguments
-from brushfire.networks.backbones.footprint import peak_bytes
+from brushfire.networks.backbones.footprint import peak_bytes, without_values
+from brushfire.networks.loading import load_monai
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,11 +67,9 @@ class MonaiNetwork(nn.Module):
         super().__init__()
         self.channels = channels
         self._settings = settings
-        if not self._kind.transformer:  # whose size is bounded by its width
-            with torch.device("meta"):
-                _check_size(self._build().net)
+        with without_values():
+            _check_size(self._build().net)
         built = self._build()
-        _check_size(built.net)
         self.maps = int(built.net.get_submodule(built.head).in_channels)  # type: ignore[arg-type]
         built.net.set_submodule(built.head, nn.Identity())
         self.net = built.net
@@ -95,7 +94,14 @@ class MonaiNetwork(nn.Module):
         s, kind = self._settings, self._kind
         given = read_arguments(kind, s.arguments)
         try:
+            load_monai()
             built = _BUILDERS[kind.name](s, self._inputs, given)
+        except ImportError as error:
+            raise SettingsError(
+                f"{kind.title} comes from MONAI, and from the packages that it needs.",
+                got=str(error)[:200],
+                do='Run: pip install "napari-brushfire[networks]", or choose MS-D.',
+            ) from error
         except (ValueError, TypeError, KeyError, AssertionError, IndexError, RuntimeError) as error:
             raise SettingsError(
                 f"{kind.title} can be built as the settings say.",
