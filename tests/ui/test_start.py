@@ -66,7 +66,7 @@ def test_a_chosen_project_is_taken_over_and_corrected(
     assert "learned in first" in learn.quality.reason.text()
     assert "Correct where the prediction is wrong" in window.dock.paint.hint.text()
     assert [one.name for one in window.session.classes] == ["wall", "pore"]
-    assert learn.slices.currentText() == str(window.session.settings.network.slices)
+    assert learn.form.slices.currentText() == str(window.session.settings.network.slices)
     window.viewer.dims.set_point(0, 2)
     window.wait(lambda: bool(window.session.predictions.labels[2].all()))
     assert (window.session.predictions.labels[2] & 127 == truth()[2]).mean() > 0.95
