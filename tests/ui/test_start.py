@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from brushfire.errors import ProjectError, SettingsError
 from brushfire.geometry import Box
+from brushfire.learning.transfer.strategies import StartSettings
 from brushfire.library import Library
 from brushfire.session import Session
 from brushfire.ui.panels.learn import BEGIN
@@ -66,7 +67,7 @@ def test_a_chosen_project_is_taken_over_and_corrected(
     assert "learned in first" in learn.quality.reason.text()
     assert "Correct where the prediction is wrong" in window.dock.paint.hint.text()
     assert [one.name for one in window.session.classes] == ["wall", "pore"]
-    assert learn.slices.currentText() == str(window.session.settings.network.slices)
+    assert learn.form.slices.currentText() == str(window.session.settings.network.slices)
     window.viewer.dims.set_point(0, 2)
     window.wait(lambda: bool(window.session.predictions.labels[2].all()))
     assert (window.session.predictions.labels[2] & 127 == truth()[2]).mean() > 0.95
@@ -92,10 +93,16 @@ def test_a_model_is_kept_and_proposed_to_the_next_volume(
     learn.save_form.save.click()
     assert "file's name" in window.dock.notice.text
     learn.save_form.name.setText("Stripes")
+    assert not learn.save_form.licence.isVisible()
+    learn.save_form.more.button.setChecked(True)
+    learn.save_form.licence.setText("CC0-1.0")
+    learn.save_form.modality.setText("micro-CT")
     learn.save_form.save.click()
     window.wait(lambda: learn.save_form.isHidden())
     assert window.dock.notice.text == "Saved to the library as Stripes."
-    assert Library().card("Stripes").made.started_from == "first"
+    card = Library().card("Stripes")
+    assert card.made.started_from == "first"
+    assert (card.licence, card.data.modality) == ("CC0-1.0", "micro-CT")
     learn.keep.click()
     learn.save_form.name.setText("stripes")
     window.wait(lambda: learn.save_form.save.text() == "Replace")
@@ -120,6 +127,31 @@ def test_a_model_is_kept_and_proposed_to_the_next_volume(
     window.wait(lambda: session.learning.shown_model is not None)
     assert session.classes_from_start == {1, 2}
     assert "learned in Stripes" in learn.quality.reason.text()
+
+    # The same in another way: layers alone, of which the last learns.
+    learn.yes.click()
+    window.wait(lambda: not learn.begin.isHidden())
+    learn.begin.click()
+    window.wait(lambda: len(learn.browser.starts) == 2)
+    how = learn.browser.how
+    assert not how.isVisible()
+    learn.browser.fold.button.setChecked(True)
+    assert "multi-scale input" in how.weights.refusal("gabor")
+    assert not how.stages.isVisible()
+    how.weights.choose("lower")
+    assert how.stages.isVisible()
+    how.stages.setValue(3)
+    how.schedule.choose("head")
+    assert how.start == StartSettings("lower", 3)
+    learn.browser.starts[0].click()
+    window.wait(lambda: session.awaits_strokes)
+    assert session.settings.learning.schedule == "head"
+    waits = "Layers from Stripes wait for your strokes: paint two classes, then start learning."
+    window.wait(lambda: learn.message.text() == waits)
+    assert learn.reset.isEnabled()
+    learn.yes.click()
+    window.wait(lambda: learn.message.isHidden())
+    assert not learn.reset.isEnabled()
 
 
 def test_the_window_goes_on_while_the_library_is_read(

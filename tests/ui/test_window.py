@@ -22,7 +22,7 @@ from brushfire.ui import shortcuts
 from brushfire.ui.controller import Controller
 from brushfire.ui.dock import BrushfireDock
 from brushfire.ui.layers import prediction_colormap, rgba, stroke_colormap
-from brushfire.ui.panels.learn import format_dilations, parse_dilations
+from brushfire.ui.panels.network import format_dilations, parse_dilations
 from brushfire.ui.style import palette_of
 from brushfire.ui.viewport import visible_box
 
@@ -49,6 +49,10 @@ def everything_open(window: Window) -> None:
     for step in dock.steps.values():
         step.set_open(True)
     dock.learn.network.button.setChecked(True)
+    for part in (dock.learn.browser, dock.learn.save_form):
+        part.show()
+    dock.learn.browser.fold.button.setChecked(True)
+    dock.learn.save_form.more.button.setChecked(True)
     window.session.rename_class(1, "a very long class name, as people do give them")
     dock.learn.update_view(
         LearningState(
@@ -224,16 +228,16 @@ def test_bad_input_becomes_a_sentence_and_a_notification(window: Window, tmp_pat
 
     window.open()
     before = window.session.settings.network
-    dock.learn.dilations.setText("1, two")
-    dock.learn.apply.click()
+    dock.learn.form.dilations.setText("1, two")
+    dock.learn.form.apply.click()
     assert "Dilations" in dock.notice.text
-    dock.learn.dilations.setText("1-90")
-    dock.learn.apply.click()
+    dock.learn.form.dilations.setText("1-90")
+    dock.learn.form.apply.click()
     assert "1 to 64" in dock.notice.text
     assert window.session.settings.network == before
-    dock.learn.dilations.setText("1, 2, 4")
-    dock.learn.apply.click()
-    assert window.session.settings.network.dilations == (1, 2, 4)
+    dock.learn.form.dilations.setText("1, 2, 4")
+    dock.learn.form.apply.click()
+    window.wait(lambda: window.session.settings.network.dilations == (1, 2, 4))
 
     dock.paint.table.item(0, 1).setText("  ")
     assert window.session.classes[0].name.strip()
@@ -244,10 +248,10 @@ def test_bad_input_becomes_a_sentence_and_a_notification(window: Window, tmp_pat
 def test_the_panel_keeps_a_border_that_it_does_not_ask_for(window: Window) -> None:
     window.open()
     window.session.configure(network=replace(window.session.settings.network, border="reflect"))
-    window.dock.learn.dilations.setText("1, 2")
-    window.dock.learn.apply.click()
-    network = window.session.settings.network
-    assert (network.dilations, network.border) == ((1, 2), "reflect")
+    window.dock.learn.form.dilations.setText("1, 2")
+    window.dock.learn.form.apply.click()
+    window.wait(lambda: window.session.settings.network.dilations == (1, 2))
+    assert window.session.settings.network.border == "reflect"
 
 
 def test_export_without_a_model_or_with_a_wrong_box_is_refused_inline(painted: Window) -> None:

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from brushfire.errors import LearningError
+from brushfire.networks.backbones.footprint import BACKWARD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_BACKWARD = 3  # times what the loss keeps: its gradient, and a copy of that, lie beside it
 
 
 @dataclass(frozen=True)
@@ -117,4 +116,4 @@ def counted(device: torch.device) -> Iterator[Count]:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         yield count
-    count.bytes = _BACKWARD * sum(kept.values())
+    count.bytes = BACKWARD * sum(kept.values())

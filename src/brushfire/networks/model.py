@@ -40,7 +40,7 @@ _MARGIN_SHARE = 6  # of a fixed window: what is seen, and not predicted, on each
 _FARTHEST = 8.0  # standard deviations beyond which an input of the layers is not told apart
 
 # Of kernels, and what torch keeps.
-_SCRATCH_BYTES = {"cpu": 64 * 2**20, "cuda": 512 * 2**20}
+_SCRATCH_BYTES = {"cpu": 64 * 2**20, "meta": 64 * 2**20, "cuda": 512 * 2**20}
 _OTHER_SCRATCH_BYTES = 128 * 2**20
 
 

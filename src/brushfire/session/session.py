@@ -24,6 +24,7 @@ from brushfire.networks.settings import NetworkSettings
 from brushfire.networks.snapshot import answers
 from brushfire.prediction import PredictionStore
 from brushfire.project import ProjectState, Settings, default_folder, open_project
+from brushfire.session.appraising import Appraiser
 from brushfire.session.board import JobBoard
 from brushfire.session.classes import ClassTable
 from brushfire.session.exports import resolve_export
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from brushfire.geometry import Scale
     from brushfire.learning.examples import Examples
     from brushfire.learning.places import Place
+    from brushfire.learning.transfer.schedules import Schedule
     from brushfire.learning.transfer.strategies import StartSettings
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project
@@ -140,6 +142,7 @@ class Session:
         self._keeper = Keeper(None)
         self._suggestions = Suggestions()
         self._shelf = Shelf()
+        self._appraiser = Appraiser()
         # What happened in the background is taken in as a whole before it is told, so that a
         # listener that raises leaves nothing half done.
         self._news: deque[Callable[[], None]] = deque()
@@ -168,6 +171,13 @@ class Session:
         """Whether layers were taken over that tell no classes before strokes are learned."""
         start = self._weights
         return start is not None and self._record.snapshot is None and not answers(start)
+
+    @property
+    def layers_from(self) -> str:
+        """Where the layers come from that wait for strokes, or ""."""
+        if self._weights is None or not self.awaits_strokes:
+            return ""
+        return str(self._weights.metrics.get("started_from", ""))
 
     @property
     def classes_from_start(self) -> frozenset[int]:
@@ -371,6 +381,32 @@ class Session:
             self._send(m.LimitMemory(parts.network))
         self._save()
 
+    def appraise(self, network: NetworkSettings, learning: LearningSettings | None = None) -> None:
+        """Find out what a network would be here; `network_appraised` follows with an `Appraisal`.
+
+        Parameters
+        ----------
+        network : NetworkSettings
+            Which; nothing is changed.
+        learning : LearningSettings, optional
+            How it would learn; as now by default.
+        """
+        before, started = self.settings, self._examples is not None
+
+        def check() -> None:
+            if started:
+                check_start(network, before.network)
+
+        self._appraiser.look(
+            network,
+            learning or before.learning,
+            channels=1 if self.volume is None else len(self.volume.channels),
+            classes=max(2, len(self.classes)),
+            device=self._device,
+            network_bytes=shares(before.memory_budget_bytes).network,
+            check=check,
+        )
+
     # -- classes and strokes -----------------------------------------------------------------
 
     def add_class(self, name: str | None = None, color: str | None = None) -> LabelClass:
@@ -464,6 +500,7 @@ class Session:
         place: str | Path,
         *,
         start: StartSettings | None = None,
+        schedule: Schedule | None = None,
         replace: bool = False,
     ) -> int:
         """Take over what was learned elsewhere; return the job's id.
@@ -480,6 +517,8 @@ class Session:
         start : StartSettings, optional
             Which of its weights are taken over; all by default. Where that leaves nothing that
             tells classes apart, no model is shown until the first strokes are learned.
+        schedule : str, optional
+            Which of them learn from then on, and when, see `SCHEDULES`; as now by default.
         replace : bool
             Whether that takes the place of what was learned here.
 
@@ -489,7 +528,8 @@ class Session:
             It is the project that is open, or that one has learned something already.
         """
         self._need_volume()
-        job = self._board.start_lesson(*prepare_start(self, place, start, replace=replace))
+        prepared = prepare_start(self, place, start, schedule, replace=replace)
+        job = self._board.start_lesson(*prepared)
         self._tell_news()
         return job
 
@@ -689,6 +729,7 @@ class Session:
         self._look_at_strokes()
         self._look_at_places()
         self._look_at_shelf()
+        self._look_at_appraiser()
         self._look_at_disk()
         self._tell_news()
         self._tell_status()
@@ -791,6 +832,7 @@ class Session:
             endings.callback(self._board.close)
             endings.callback(self._suggestions.close)
             endings.callback(self._shelf.close)
+            endings.callback(self._appraiser.close)
             endings.callback(self._end_engine)
 
     # -- inside: the engine ------------------------------------------------------------------
@@ -868,6 +910,13 @@ class Session:
         if changed:
             self._later(self.events.library_changed, self.offers)
 
+    def _look_at_appraiser(self) -> None:
+        found, error = self._appraiser.fetch()
+        if error is not None:
+            self._error(error)
+        if found:
+            self._later(self.events.network_appraised, self._appraiser.newest)
+
     def _take(self, event: m.Event, tiles: list[TileUpdate]) -> None:
         match event:
             case m.TilePredicted(tile=tile):
@@ -922,9 +971,15 @@ class Session:
         model = model.renamed(tuple(values[value] for value in model.classes))
         # From here on nothing can fail.
         self._table.replace(classes)
-        self._settings, self._examples = replace(self.settings, network=model.settings), examples
-        self._weights = model
-        self._need_engine().send(m.Begin(model, examples))
+        learning = self.settings.learning
+        if lesson.schedule is not None:
+            learning = replace(learning, schedule=lesson.schedule)
+        self._settings = replace(self.settings, network=model.settings, learning=learning)
+        self._examples, self._weights = examples, model
+        line = self._need_engine()
+        if lesson.schedule is not None:
+            line.send(m.Configure(model.settings, learning))
+        line.send(m.Begin(model, examples))
         self._save()
         self._keeper.save_start(examples, self._weights)
         self._keeper.note("started", source=lesson.name, voxels=len(known or ()))

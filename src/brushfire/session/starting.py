@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from brushfire.geometry import Scale
     from brushfire.jobs import Work
     from brushfire.learning.examples import Examples
+    from brushfire.learning.settings import LearningSettings
+    from brushfire.learning.transfer.schedules import Schedule
     from brushfire.learning.transfer.strategies import StartSettings
     from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel
     from brushfire.project import Project
@@ -53,6 +55,8 @@ class Lesson:
         model came without any.
     remark : str
         What may be in the way, if anything.
+    schedule : str or None
+        Which weights learn from then on, and when; None for what is set.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Lesson:
     model: ModelSnapshot
     examples: Examples | None
     remark: str = ""
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,12 @@ def find_start(place: str | Path) -> Path:
 
 
 def prepare_start(
-    session: Session, place: str | Path, start: StartSettings | None, *, replace: bool
+    session: Session,
+    place: str | Path,
+    start: StartSettings | None,
+    schedule: Schedule | None,
+    *,
+    replace: bool,
 ) -> tuple[Path, Work]:
     """Return what a session starts from, and the work of reading it, which gives a `Lesson`.
 
@@ -124,10 +134,18 @@ def prepare_start(
             progress=progress,
             cancelled=cancelled,
         )
-        check_patch(lesson.model.settings, learning)
-        return lesson
+        check_patch(lesson.model.settings, _learning(learning, schedule))
+        return _scheduled(lesson, schedule)
 
     return path, work
+
+
+def _learning(settings: LearningSettings, schedule: Schedule | None) -> LearningSettings:
+    return replace(settings, schedule=schedule or settings.schedule)
+
+
+def _scheduled(lesson: Lesson, schedule: Schedule | None) -> Lesson:
+    return replace(lesson, schedule=schedule)
 
 
 def read_lesson(

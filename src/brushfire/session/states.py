@@ -159,6 +159,7 @@ class SessionEvents(SignalGroup):
     predictions_reset = Signal()
     places_changed = Signal(tuple)
     library_changed = Signal(tuple)
+    network_appraised = Signal(object)
     job_changed = Signal(object)
     status_changed = Signal(str)
     notified = Signal(object)

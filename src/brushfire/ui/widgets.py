@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QLocale, Qt, QTimer, Signal
 from qtpy.QtGui import QDoubleValidator, QGuiApplication
 from qtpy.QtWidgets import (
+    QComboBox,
     QFormLayout,
     QFrame,
     QHBoxLayout,
@@ -160,6 +161,9 @@ class _Head(QFrame):
 class Fold(QWidget):
     """A lesser group inside a panel, folded at first."""
 
+    opened = Signal()
+    """it was unfolded"""
+
     def __init__(self, title: str, body: QWidget) -> None:
         super().__init__()
         self.setProperty("role", "plain")
@@ -180,6 +184,8 @@ class Fold(QWidget):
         arrow = Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow
         self.button.setArrowType(arrow)
         self._body.setVisible(opened)
+        if opened:
+            self.opened.emit()
 
 
 class NoticeBar(QFrame):
@@ -273,6 +279,64 @@ class ProgressRow(QWidget):
         self.bar.setRange(0, 1000 if total else 0)
         self.bar.setValue(round(1000 * done / total) if total else 0)
         self.setVisible(True)
+
+
+class Choice(QComboBox):
+    """A choice of values; what cannot be is greyed out, and its tooltip says why.
+
+    Parameters
+    ----------
+    tip : str
+        Tooltip, and the name that screen readers say.
+    """
+
+    def __init__(self, tip: str) -> None:
+        super().__init__()
+        self._tips: dict[Any, str] = {}
+        self._tip = tip
+        self.setToolTip(tip)
+        self.setAccessibleName(tip)
+        self.setMinimumWidth(1)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.currentIndexChanged.connect(self._show_tip)
+
+    @property
+    def chosen(self) -> Any:
+        """The value that is chosen."""
+        return self.currentData()
+
+    def add(self, title: str, value: Any, tip: str) -> None:
+        """Add a value, as people read it and with a sentence on it."""
+        self._tips[value] = tip
+        self.addItem(title, value)
+        self.setItemData(self.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self._show_tip()
+
+    def choose(self, value: Any) -> None:
+        """Choose a value that was added."""
+        self.setCurrentIndex(self.findData(value))
+
+    def refuse(self, value: Any, reason: str) -> None:
+        """Grey a value out with a reason, or allow it with ""; the first takes its place."""
+        index = self.findData(value)
+        self.model().item(index).setEnabled(not reason)
+        self.setItemData(index, reason or self._tips[value], Qt.ItemDataRole.ToolTipRole)
+        if reason and index == self.currentIndex():
+            self.setCurrentIndex(0)
+        self._show_tip()
+
+    def refusal(self, value: Any) -> str:
+        """Return why a value cannot be chosen, or ""."""
+        index = self.findData(value)
+        return (
+            ""
+            if self.model().item(index).isEnabled()
+            else self.itemData(index, Qt.ItemDataRole.ToolTipRole)
+        )
+
+    def _show_tip(self, *_: object) -> None:
+        of_value = self.itemData(self.currentIndex(), Qt.ItemDataRole.ToolTipRole)
+        self.setToolTip(f"{self._tip}\n{of_value}" if of_value else self._tip)
 
 
 class NumberField(QLineEdit):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from brushfire.errors import SettingsError
 from brushfire.networks.architectures import architecture_of, read_arguments
-from brushfire.networks.backbones.footprint import peak_bytes
+from brushfire.networks.backbones.footprint import peak_bytes, without_values
+from brushfire.networks.loading import load_monai
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ class MonaiNetwork(nn.Module):
         super().__init__()
         self.channels = channels
         self._settings = settings
-        with torch.device("meta"), _NumbersAreReal():
+        with without_values():
             _check_size(self._build().net)
         built = self._build()
         self.maps = int(built.net.get_submodule(built.head).in_channels)  # type: ignore[arg-type]
@@ -114,8 +114,15 @@ class MonaiNetwork(nn.Module):
         s, kind = self._settings, self._kind
         given = read_arguments(kind, s.arguments)
         try:
+            load_monai()
             given |= {"spatial_dims": s.axes, "in_channels": self._inputs}
             built = _BUILDERS[kind.name](s, given)
+        except ImportError as error:
+            raise SettingsError(
+                f"{kind.title} comes from MONAI, and from the packages that it needs.",
+                got=str(error)[:200],
+                do='Run: pip install "napari-brushfire[networks]", or choose MS-D.',
+            ) from error
         except (ValueError, TypeError, KeyError, AssertionError, IndexError, RuntimeError) as error:
             raise SettingsError(
                 f"{kind.title} can be built as the settings say.",
@@ -188,16 +195,6 @@ class MonaiNetwork(nn.Module):
         # Two in the plane at least: a resolution with one pixel could not be normalised.
         counts[-2:] = [max(count, 2) for count in counts[-2:]]
         return tuple(count * step for count, step in zip(counts, self._divisors, strict=True))
-
-
-class _NumbersAreReal(TorchFunctionMode):
-    """Makes the rows of numbers that Swin UNETR reads while it is built, even on "meta"."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        more = {"device": "cpu"} if func is torch.linspace else {}
-        return func(*args, **{**(kwargs or {}), **more})
 
 
 def _check_size(net: nn.Module) -> None:

@@ -78,7 +78,7 @@ def make_kernel(name: str) -> Kernel:
 
         return CompiledKernel()
     if name == "fused":
-        if "triton" not in sys.modules and _draws_with_llvm():
+        if "triton" not in sys.modules and draws_with_llvm():
             raise ImportError("not in a process that draws with Mesa's LLVM: loading both ends it")
         from brushfire.networks.kernels.fused import FusedKernel
 
@@ -86,7 +86,7 @@ def make_kernel(name: str) -> Kernel:
     return PlainKernel() if name == "plain" else GroupedKernel()
 
 
-def _draws_with_llvm() -> bool:
+def draws_with_llvm() -> bool:
     """Whether a window is drawn by Mesa's software renderer, with whose LLVM triton's collides."""
     maps = Path("/proc/self/maps")
     return maps.exists() and "libLLVM" in maps.read_text()

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QLineEdit,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from brushfire.errors import SettingsError
-from brushfire.networks.settings import NetworkSettings
+from brushfire.ui.panels.network import NetworkForm
 from brushfire.ui.panels.plots import CurveView
 from brushfire.ui.panels.quality import QualityView
 from brushfire.ui.panels.starts import SaveForm, StartBrowser
-from brushfire.ui.widgets import ElidedLabel, Fold, button, column, field_name, form_in, label, row
+from brushfire.ui.widgets import ElidedLabel, Fold, button, column, label, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +20,7 @@ if TYPE_CHECKING:
     from brushfire.ui.controller import Controller
     from brushfire.ui.style import Palette
 
+WAITING = ": paint two classes, then start learning."
 BEGIN = "Start from what was learned…"
 
 
@@ -70,7 +63,9 @@ class LearnPanel(QWidget):
         self.quality = QualityView(self._call("undo_model"), controller.show_next_doubt)
         self.curves = CurveView()
         self.question = self._make_question()
-        self.network = Fold("Network", self._make_network())
+        self.form = NetworkForm(controller, connections)
+        self.network = Fold("Network", self.form)
+        self.network.opened.connect(self.form.open)
         layout = column(self, margins=(10, 2, 10, 10))
         layout.addWidget(self.message)
         layout.addWidget(self.start_button)
@@ -104,34 +99,6 @@ class LearnPanel(QWidget):
         layout.addWidget(text)
         layout.addLayout(row(self.yes, button("Keep", part.hide), QVBoxLayout(), stretch=2))
         part.hide()
-        return part
-
-    def _make_network(self) -> QWidget:
-        part = QWidget()
-        part.setProperty("role", "plain")
-        self.depth = _spin(1, 400, "Layers of the network")
-        self.width_ = _spin(1, 64, "Maps that each layer adds")
-        self.dilations = QLineEdit()
-        self.dilations.setToolTip("Such as 1-10, or 1, 2, 4, 8: layers take them in turn")
-        self.dilations.setMinimumWidth(1)
-        self.slices = QComboBox()
-        self.slices.addItems(["1", "3", "5", "7"])
-        self.slices.setToolTip("Neighbouring slices that the network sees, to segment the middle")
-        self.features = QCheckBox("multi-scale input")
-        self.features.setToolTip("Gives a first answer in a second; leave on unless you compare.")
-        self.apply = button("Apply", self._apply, tip="Start afresh with this network")
-        fields = QWidget()
-        fields.setProperty("role", "plain")
-        form = form_in(fields)
-        for name, field in (
-            ("Depth", self.depth), ("Width", self.width_), ("Dilations", self.dilations),
-            ("Slices", self.slices), ("", self.features),
-        ):  # fmt: skip
-            form.addRow(field_name(name), field)
-        layout = column(part, margins=(4, 0, 0, 0))
-        layout.addWidget(fields)
-        layout.addWidget(label("Applying starts a fresh network; strokes and classes stay."))
-        layout.addLayout(row(self.apply, QVBoxLayout(), stretch=1))
         return part
 
     # ------------------------------------------------------------------ showing
@@ -170,10 +137,14 @@ class LearnPanel(QWidget):
         if not has_model:
             self.save_form.hide()
         self.stop.setEnabled(running or state.phase == "paused")
-        self.reset.setEnabled(ready and (has_model or state.step > 0))
+        waits = session.layers_from
+        self.reset.setEnabled(ready and (has_model or state.step > 0 or bool(waits)))
         self.quality.show_state(state, session.classes)
         empty = "Open a volume and paint strokes of two classes first."
         message = state.message if ready else empty
+        if waits:
+            then = f". {message}" if message else WAITING
+            message = f"Layers from {waits} wait for your strokes{then}"
         self.message.setText(message)
         self.message.setVisible(bool(message))
         self.figures.setVisible(state.step > 0)
@@ -192,12 +163,7 @@ class LearnPanel(QWidget):
 
     def update_settings(self) -> None:
         """Show the network settings of the session."""
-        network = self._controller.session.settings.network
-        self.depth.setValue(network.depth)
-        self.width_.setValue(network.width)
-        self.dilations.setText(format_dilations(network.dilations))
-        self.slices.setCurrentText(str(network.slices))
-        self.features.setChecked(network.features)
+        self.form.update_settings()
         self._refresh()
 
     # ------------------------------------------------------------------ acting
@@ -235,53 +201,3 @@ class LearnPanel(QWidget):
     def _reset(self) -> None:
         self.question.hide()
         self._controller.attempt(self._controller.session.reset)
-
-    def _apply(self) -> None:
-        def configure() -> None:
-            network = NetworkSettings(
-                depth=self.depth.value(),
-                width=self.width_.value(),
-                dilations=parse_dilations(self.dilations.text()),
-                slices=int(self.slices.currentText()),
-                features=self.features.isChecked(),
-                border=self._controller.session.settings.network.border,  # not asked for here
-            )
-            self._controller.session.configure(network=network)
-
-        self._controller.attempt(configure)
-
-
-def _spin(lowest: int, highest: int, tip: str) -> QSpinBox:
-    spin = QSpinBox()
-    spin.setRange(lowest, highest)
-    spin.setToolTip(tip)
-    spin.setMinimumWidth(1)
-    return spin
-
-
-def parse_dilations(text: str) -> tuple[int, ...]:
-    """Return the dilations in ``text``, such as "1-10" or "1, 2, 4, 8".
-
-    Raises
-    ------
-    SettingsError
-        If a part is neither a whole number nor a range.
-    """
-    found: list[int] = []
-    for part in text.replace(";", ",").split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
-            raise SettingsError(
-                "Dilations are whole numbers or ranges, with commas between them.",
-                got=text or "nothing",
-                do="Write for example 1-10, or 1, 2, 4, 8.",
-            )
-        found.extend(range(int(first), int(last or first) + 1))
-    return tuple(found)
-
-
-def format_dilations(values: tuple[int, ...]) -> str:
-    """Return ``values`` as the text that `parse_dilations` reads."""
-    if len(values) > 2 and values == tuple(range(values[0], values[-1] + 1)):
-        return f"{values[0]}-{values[-1]}"
-    return ", ".join(str(value) for value in values)

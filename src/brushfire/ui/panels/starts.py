@@ -17,7 +17,19 @@ from qtpy.QtWidgets import (
 )
 
 from brushfire.library import bare_name, likeness
-from brushfire.ui.widgets import SPACE, ElidedLabel, button, column, label, row
+from brushfire.library.card import UNKNOWN
+from brushfire.ui.panels.how import HowForm
+from brushfire.ui.widgets import (
+    SPACE,
+    ElidedLabel,
+    Fold,
+    button,
+    column,
+    field_name,
+    form_in,
+    label,
+    row,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +108,8 @@ class StartBrowser(QWidget):
             "Paint a few strokes of each class, then start learning: the first answer takes seconds"
         )
         self.note = label("")
+        self.how = HowForm(self._fill_again)
+        self.fold = Fold("How", self.how)
         self.starts: list[StartButton] = []
         self._list = column(spacing=3)
         self.more = button("", self._show_all, role="link")
@@ -113,6 +127,7 @@ class StartBrowser(QWidget):
         for part in (self.note, self.more):
             layout.addWidget(part)
         layout.addLayout(row(self.project, self.file, QVBoxLayout(), stretch=2))
+        layout.addWidget(self.fold)
         self.hide()
         connections.connect(controller.session.events.library_changed, self._on_library)
         connections.connect(controller.session.events.volume_changed, self._on_volume)
@@ -120,6 +135,7 @@ class StartBrowser(QWidget):
     def open(self) -> None:
         """Show the list, and read the library for it."""
         self._all = False
+        self.how.reset(self._controller.session.settings.learning.schedule)
         self._fill(())
         self.note.setText("Looking into the library…")
         self.note.show()
@@ -132,7 +148,15 @@ class StartBrowser(QWidget):
     def _on_library(self, offers: tuple[Offer, ...]) -> None:
         self.note.setText(EMPTY)
         self.note.setVisible(not offers)
+        session = self._controller.session
+        if session.volume is not None:
+            self.how.show_offers(offers, len(session.volume.channels))
         self._fill(offers)
+
+    def _fill_again(self) -> None:
+        """Show what can be started from in the way that was chosen."""
+        if not self.isHidden():
+            self._fill(self._controller.session.offers)
 
     def _fill(self, offers: tuple[Offer, ...]) -> None:
         for old in self.starts:
@@ -161,14 +185,15 @@ class StartBrowser(QWidget):
                 area.ensureWidgetVisible(part, 0, SPACE)
 
     def _start(self, offer: Offer) -> StartButton:
+        refused = "" if offer.problem else self.how.why_not(offer)
         made = StartButton(
             offer.name,
-            words_of(offer),
+            refused or words_of(offer),
             "proposed" if offer.proposed else "",
             lambda: self._take(offer.path),
         )
-        made.setEnabled(not offer.problem)
-        made.setToolTip(details_of(offer))
+        made.setEnabled(not offer.problem and not refused)
+        made.setToolTip("\n".join(text for text in (refused, details_of(offer)) if text))
         return made
 
     def _show_all(self) -> None:
@@ -176,7 +201,8 @@ class StartBrowser(QWidget):
         self._fill(self._controller.session.offers)
 
     def _take(self, place: Path) -> None:
-        if self._controller.attempt(lambda: self._controller.session.start_from(place)):
+        begin, how = self._controller.session.start_from, self.how
+        if self._controller.attempt(begin, place, start=how.start, schedule=how.learns):
             self.hide()
 
     def _ask_project(self) -> None:
@@ -206,16 +232,35 @@ class SaveForm(QWidget):
         self.name.textChanged.connect(self._refresh)
         self.name.returnPressed.connect(self._save)
         self.save = button("Save", self._save)
+        self.modality, self.licence, self.description = QLineEdit(), QLineEdit(), QLineEdit()
+        self.more = Fold("More", self._make_more())
         self.note = label("")
         layout = column(self)
         layout.addWidget(label("Name in the library, for this model and what its strokes taught:"))
         layout.addLayout(row(self.name, self.save, button("Cancel", self.hide), stretch=0))
         layout.addWidget(self.note)
+        layout.addWidget(self.more)
         self.hide()
         events = controller.session.events
         connections.connect(events.library_changed, self._on_library)
         connections.connect(events.volume_changed, self._on_volume)
         connections.connect(events.job_changed, self._on_job)
+
+    def _make_more(self) -> QWidget:
+        part = QWidget()
+        part.setProperty("role", "plain")
+        form = form_in(part)
+        for name, field, example, tip in (
+            ("Modality", self.modality, "micro-CT", "How the images were made"),
+            ("Licence", self.licence, "CC-BY-4.0", "For those you give it to, as SPDX names it"),
+            ("Description", self.description, "", "What else there is to know of it"),
+        ):
+            field.setPlaceholderText(f"such as {example}" if example else "")
+            field.setToolTip(tip)
+            field.setAccessibleName(name)
+            field.setMinimumWidth(1)
+            form.addRow(field_name(name), field)
+        return part
 
     def open(self) -> None:
         """Show the form, with a name that the project suggests."""
@@ -250,7 +295,14 @@ class SaveForm(QWidget):
         if name:
             session = self._controller.session
             replace = name.casefold() in self._taken
-            self._controller.attempt(session.save_to_library, name, replace=replace)
+            self._controller.attempt(
+                session.save_to_library,
+                name,
+                replace=replace,
+                licence=self.licence.text().strip() or UNKNOWN,
+                modality=self.modality.text().strip(),
+                description=self.description.text().strip(),
+            )
 
     def _on_job(self, job: JobState) -> None:
         if job.kind == "save":

@@ -1,0 +1,97 @@
+"""What a network would be, told before it is made: its weights, its memory, what it sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brushfire.networks.architectures import MSD
+from brushfire.networks.backbones.footprint import BACKWARD, step_bytes, without_values
+from brushfire.networks.backbones.mixed_scale import MixedScaleBackbone
+from brushfire.networks.model import SegmentationModel
+from brushfire.networks.pieces import LEAST
+
+if TYPE_CHECKING:
+    from brushfire.networks.settings import NetworkSettings
+
+_USUAL_HALO = 64  # pixels: as much as most networks were ever measured to need
+_SMALLEST_PATCH = 64  # sides of the smallest patches that are learned from, pixels
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """What a network would be.
+
+    Parameters
+    ----------
+    parameters : int
+        Weights that learn, those of what tells single pixels by their features apart.
+    tile_bytes : int
+        About what predicting the smallest part of a slice takes.
+    step_bytes : int
+        About what a step on the smallest patch takes.
+    divisor : int
+        Rows and columns at which it begins to compute are multiples of this.
+    window : int or None
+        Side of the fixed windows in which it computes, in pixels, if it needs such.
+    reach : int
+        Pixels beyond which nothing can reach what it answers.
+    """
+
+    parameters: int
+    tile_bytes: int
+    step_bytes: int
+    divisor: int
+    window: int | None
+    reach: int
+
+    @property
+    def least_bytes(self) -> int:
+        """About what it takes at work, at least."""
+        return max(self.tile_bytes, self.step_bytes)
+
+
+def describe_network(settings: NetworkSettings, channels: int, classes: int) -> NetworkFacts:
+    """Return what a network would be; nothing of its size is held in memory.
+
+    The first call for a network of MONAI imports it, which takes seconds.
+
+    Parameters
+    ----------
+    settings : NetworkSettings
+        Which.
+    channels : int
+        Of the volume.
+    classes : int
+        How many it tells apart.
+
+    Raises
+    ------
+    SettingsError
+        If its package is not installed, or it cannot be as the settings say.
+    """
+    with without_values():
+        model = SegmentationModel(settings, channels, range(1, classes + 1))
+    layers = model.layers
+    halo = min(model.safe_halo, _USUAL_HALO) + layers.divisor - 1
+    side = layers.window or LEAST + 2 * halo
+    head = [model.head_weight, model.head_bias, *([] if model.adapter is None else [model.adapter])]
+    return NetworkFacts(
+        parameters=sum(one.numel() for one in (*layers.parameters(), *head)),
+        tile_bytes=model.bytes_of(side, side),
+        step_bytes=_step_bytes(model, max(_SMALLEST_PATCH, settings.least_patch)),
+        divisor=layers.divisor,
+        window=layers.window,
+        reach=model.safe_halo,
+    )
+
+
+def _step_bytes(model: SegmentationModel, side: int) -> int:
+    """Return about what a step on a patch takes, as `learning.workload` counts."""
+    layers, settings = model.layers, model.settings
+    images = len(model.classes) if settings.features else 1  # classes one by one
+    if settings.architecture == MSD:
+        assert isinstance(layers, MixedScaleBackbone)
+        kept = layers.maps * layers.layout(images, side, side).total
+        return BACKWARD * 4 * (kept + sum(one.numel() for one in layers.parameters()))
+    return step_bytes(layers.features_of, (images, layers.channels, side, side))

@@ -1,0 +1,118 @@
+"""What a network would be for the volume, found in a thread before anybody learns with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brushfire.engine.device import network_budget
+from brushfire.errors import BrushfireError, SettingsError
+from brushfire.jobs import Jobs
+from brushfire.learning.settings import LearningSettings, check_patch
+from brushfire.networks.architectures import architecture_of, check_installed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from brushfire.networks.facts import NetworkFacts
+    from brushfire.networks.settings import NetworkSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """What a network would be.
+
+    Parameters
+    ----------
+    network : NetworkSettings
+        Which.
+    learning : LearningSettings
+        How it would learn.
+    facts : NetworkFacts or None
+        What it would be; None where it cannot be made.
+    problem : str
+        Why it cannot be learned with here, or "".
+    """
+
+    network: NetworkSettings
+    learning: LearningSettings
+    facts: NetworkFacts | None
+    problem: str = ""
+
+
+class Appraiser:
+    """The newest appraisal; the network's packages are imported in its thread."""
+
+    def __init__(self) -> None:
+        self.newest: Appraisal | None = None
+        self._threads = Jobs()
+        self._newest = 0
+
+    def look(
+        self,
+        network: NetworkSettings,
+        learning: LearningSettings,
+        *,
+        channels: int,
+        classes: int,
+        device: str,
+        network_bytes: int,
+        check: Callable[[], None],
+    ) -> None:
+        """Find out what a network would be; `fetch` tells when that is done.
+
+        Parameters
+        ----------
+        network, learning : NetworkSettings, LearningSettings
+            What it is, and how it would learn.
+        channels, classes : int
+            Of the volume, and how many classes there are.
+        device : str
+            Where it would compute.
+        network_bytes : int
+            What the session's budget gives to the network.
+        check : callable
+            Raises what else is in its way.
+        """
+        self._threads.cancel(self._newest)
+        self._newest += 1
+
+        def work(progress: object, cancelled: object) -> Appraisal:
+            facts = None
+            try:
+                check_installed(architecture_of(network.architecture))
+                from brushfire.networks.facts import describe_network
+
+                facts = describe_network(network, channels, classes)
+                check()
+                check_patch(network, learning)
+                _check_room(facts, network_budget(device, network_bytes))
+            except BrushfireError as error:
+                return Appraisal(network, learning, facts, str(error))
+            return Appraisal(network, learning, facts)
+
+        self._threads.start(self._newest, work)
+
+    def fetch(self) -> tuple[bool, Exception | None]:
+        """Take in what was found; return whether something was, and what went wrong."""
+        found, error = False, None
+        for report in self._threads.fetch():
+            if report.job == self._newest and report.state in ("finished", "failed"):
+                found, error = report.result is not None, report.error
+                self.newest = report.result
+        return found, error
+
+    def close(self) -> None:
+        """Drop everything and end the thread."""
+        self._threads.close()
+        self._threads.fetch()
+        self.newest = None
+
+
+def _check_room(facts: NetworkFacts, room: int) -> None:
+    if facts.least_bytes > room:
+        raise SettingsError(
+            f"The network may take {room / 2**20:.0f} MiB of memory.",
+            got=f"one that takes {facts.least_bytes / 2**20:.0f} MiB at least",
+            do="Choose fewer channels, fewer slices or a smaller window.",
+        )
