@@ -74,6 +74,13 @@ def test_a_chosen_project_is_taken_over_and_corrected(
     window.stroke(2, 1, 12)
     learn.start_button.click()
     window.wait(lambda: (window.session.learning.shown_model or 0) > 1)
+    note = learn.start_note
+    window.wait(lambda: note.isVisible())
+    assert "Started from first. Of that it still tells" in note.knows.text()
+    note.ask.click()
+    assert not note.ask.isEnabled()
+    window.wait(lambda: note.ask.isEnabled())
+    assert "Paint some more strokes of each class" in note.answer.text()
 
 
 def test_a_model_is_kept_and_proposed_to_the_next_volume(

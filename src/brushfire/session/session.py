@@ -173,11 +173,14 @@ class Session:
         return start is not None and self._record.snapshot is None and not answers(start)
 
     @property
+    def started_from(self) -> str:
+        """What was learned elsewhere and taken over, by its name, or ""."""
+        return "" if self._weights is None else str(self._weights.metrics.get("started_from", ""))
+
+    @property
     def layers_from(self) -> str:
         """Where the layers come from that wait for strokes, or ""."""
-        if self._weights is None or not self.awaits_strokes:
-            return ""
-        return str(self._weights.metrics.get("started_from", ""))
+        return self.started_from if self.awaits_strokes else ""
 
     @property
     def classes_from_start(self) -> frozenset[int]:

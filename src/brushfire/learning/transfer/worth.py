@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.examples import Examples
+    from brushfire.learning.reports import Evaluation
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -81,6 +82,7 @@ def measure_worth(
                 do=learner.ready,
             )
         learner.fit()
+        _check_held_out(learner.evaluate())
         for step in range(steps):
             if cancelled():
                 raise Cancelled
@@ -88,12 +90,17 @@ def measure_worth(
             learner.step()
         learner.propose()
         found = learner.evaluate()
-        if found.mean is None or found.how != "held out":
-            raise LearningError(
-                "What a start is worth is measured on held-out strokes of two classes.",
-                got="too few of them",
-                do="Paint some more strokes of each class, then ask again.",
-            )
-        scores.append(found.mean)
+        scores.append(_check_held_out(found))
         strokes = sum(found.strokes.values())
     return Worth(scores[0], scores[1], steps, strokes)
+
+
+def _check_held_out(found: Evaluation) -> float:
+    """Return the mean Dice on held-out strokes; LearningError where there are too few."""
+    if found.mean is None or found.how != "held out":
+        raise LearningError(
+            "What a start is worth is measured on held-out strokes of two classes.",
+            got="too few of them",
+            do="Paint some more strokes of each class, then ask again.",
+        )
+    return found.mean

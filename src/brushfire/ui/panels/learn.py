@@ -10,6 +10,7 @@ from brushfire.ui.panels.network import NetworkForm
 from brushfire.ui.panels.plots import CurveView
 from brushfire.ui.panels.quality import QualityView
 from brushfire.ui.panels.starts import SaveForm, StartBrowser
+from brushfire.ui.panels.worth import StartNote
 from brushfire.ui.widgets import ElidedLabel, Fold, button, column, label, row
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class LearnPanel(QWidget):
             tip="Keep this model, and what your strokes taught it, for other volumes",
         )  # fmt: skip
         self.save_form = SaveForm(controller, connections)
+        self.start_note = StartNote(controller, connections)
         self.stop = button("Stop", self._call("stop"), tip="Stop and keep the model that is shown")
         self.reset = button(
             "Reset", self._ask_reset, tip="Forget what was learned; the strokes stay"
@@ -76,6 +78,7 @@ class LearnPanel(QWidget):
             self.question,
             self.save_form,
             self.quality,
+            self.start_note,
             self.curves,
             self.figures,
             self.network,
@@ -140,6 +143,7 @@ class LearnPanel(QWidget):
         waits = session.layers_from
         self.reset.setEnabled(ready and (has_model or state.step > 0 or bool(waits)))
         self.quality.show_state(state, session.classes)
+        self.start_note.show_state(state)
         empty = "Open a volume and paint strokes of two classes first."
         message = state.message if ready else empty
         if waits:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 FIRST = 4
 """Models that are shown before somebody asks for all."""
-FILTER = "Models (*.zip *.safetensors card.json)"
+FILTER = "Models (*.zip *.safetensors *.pt *.pth card.json)"
 EMPTY = "The library is empty. Save to library… keeps what you learn here for the next volume."
 
 
@@ -149,6 +149,12 @@ class StartBrowser(QWidget):
         self.note.setText(EMPTY)
         self.note.setVisible(not offers)
         session = self._controller.session
+        score = session.scratch_score
+        told = "" if score is None else f" · Dice {score:.2f} on them"
+        self.scratch.text.set_text(f"your strokes alone{told}")
+        best = score is not None and not any(offer.proposed for offer in offers)
+        self.scratch.mark.setText("proposed" if best else "")
+        self.scratch.mark.setVisible(best)
         if session.volume is not None:
             self.how.show_offers(offers, len(session.volume.channels))
         self._fill(offers)
@@ -317,6 +323,8 @@ def words_of(offer: Offer) -> str:
     if offer.card is None or offer.problem:
         return offer.problem
     names = ", ".join(one.name for one in offer.card.classes)
+    if offer.score is not None:
+        return f"Dice {offer.score:.2f} on your strokes · {names}"
     return f"data {likeness(offer.apart)} · {names}"
 
 
