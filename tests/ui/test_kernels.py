@@ -15,7 +15,7 @@ kernel, reason = choice.explain("cuda")
 print(kernel.name, reason)
 from brushfire.networks import NetworkSettings
 from brushfire.networks.facts import describe_network
-print(describe_network(NetworkSettings(4, 4, architecture="dynunet"), 1, 2))
+print(describe_network(NetworkSettings(), 1, 2))
 viewer.close()
 """
 

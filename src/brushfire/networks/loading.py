@@ -42,7 +42,7 @@ def load_compiler() -> None:
             import torch._dynamo  # noqa: F401
         finally:
             if ends_it:
-                del sys.modules["triton"]
+                sys.modules.pop("triton", None)  # another thread may have done both meanwhile
 
 
 @contextmanager
