@@ -170,7 +170,7 @@ def from_scribbles(table: Table, dense: Dense, seed: int, args: Namespace) -> No
 
 def main() -> None:
     options = parser(__doc__ or "")
-    options.add_argument("--volumes", nargs="+", default=["isbi2012", "brain_slab_jlf"])
+    options.add_argument("--volumes", nargs="*", default=["isbi2012", "brain_slab_jlf"])
     options.add_argument("--scribbled", nargs="*", default=["isbi2012", "brain_slab_jlf"])
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     options.add_argument("--depths", nargs="+", type=int, default=[6, 12, 24])
