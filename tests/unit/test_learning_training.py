@@ -23,8 +23,15 @@ SHAPE = (3, 96, 80)
 class Strokes:
     """Strokes on a volume, and a trainer that was fitted on them."""
 
-    def __init__(self, *, features: bool = True, usual: bool = False, trees: bool = True) -> None:
-        network = NetworkSettings(depth=4, dilations=(1, 2), features=features)
+    def __init__(
+        self,
+        *,
+        features: bool = True,
+        usual: bool = False,
+        trees: bool = True,
+        network: NetworkSettings | None = None,
+    ) -> None:
+        network = network or NetworkSettings(depth=4, dilations=(1, 2), features=features)
         if usual:  # which begins with weights
             network = NetworkSettings()
         store = empty_labels(SHAPE)
@@ -195,3 +202,11 @@ def test_the_cost_of_a_step_grows_with_its_patches_and_learns_nothing(strokes: S
     assert trainer.steps == 0
     after = trainer._model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_gradient_steps_begin_where_a_fit_of_random_layers_ends() -> None:
+    unet = NetworkSettings(5, 8, features=False, architecture="basic_unet")
+    strokes = Strokes(network=unet)
+    patches = strokes.sampler.draw(1, 64, margin=strokes.trainer.margin, vary=True)
+    loss, _ = strokes.trainer.step(patches, strokes.regions.counts(held=False))
+    assert loss < 3  # a hundred and more where layers are normalised by nothing that they saw

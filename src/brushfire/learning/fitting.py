@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brushfire.learning.convex import class_weights, fit_linear
 from brushfire.learning.growing import grow_trees
@@ -26,6 +26,8 @@ COUNT_POWER = 0.5
 
 PENALTY = 1e-2
 """How stiff a fit is."""
+
+_NOTED_SITES = 8  # whose maps say what layers are normalised by
 
 _VOXELS = 8000  # of a fit: more make it slower, hardly better
 
@@ -88,7 +90,41 @@ def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
     if model.settings.architecture == MSD:
         fit_head(model, (raw - model.input_mean) / model.input_std, classes)
     else:
+        note_normalisation(model, cache, sites)
         fit_head(model, *maps_at(model, cache, sites))
+
+
+def note_normalisation(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:
+    """Let layers that are normalised by what was seen see the strokes, if they have seen nothing.
+
+    Until then they pass values on at the scale of random weights, and a head that was fitted on
+    those is far off as soon as gradient steps bring the maps to scale.
+
+    Parameters
+    ----------
+    model : SegmentationModel
+        Without features.
+    cache, sites
+        Where the strokes are.
+    """
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    fresh = [
+        module
+        for module in model.layers.modules()
+        if isinstance(module, kinds)
+        and module.num_batches_tracked is not None
+        and not bool(module.num_batches_tracked)
+    ]
+    if not fresh:
+        return
+    usual = [module.momentum for module in fresh]
+    for module in fresh:
+        module.train()
+        module.momentum = None  # the mean of all that is seen
+    maps_at(model, cache, sites[:_NOTED_SITES])
+    for module, momentum in zip(fresh, usual, strict=True):
+        module.eval()
+        module.momentum = momentum
 
 
 def maps_at(
