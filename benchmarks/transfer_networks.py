@@ -65,7 +65,7 @@ class Source:
 
 SOURCES = {
     "msd_hippocampus": Source(10, range(0), 0, 64),
-    "brain_slab_jlf": Source(3, range(3, 8), 10, 96),
+    "brain_slab_jlf": Source(3, range(3, 8), 10, 64),
 }
 OTHER = {"msd_hippocampus": "brain_slab_jlf", "brain_slab_jlf": "msd_hippocampus"}
 
@@ -96,7 +96,7 @@ WAYS = {
     SCRATCH: Way(StartSettings("none")),
     "all weights": Way(ALL),
     "all, last layer fitted anew": Way(ALL, anew=True),
-    **{f"lower {n}": Way(StartSettings("lower", n)) for n in (1, 2, 4, 6)},
+    **{f"lower {n}": Way(StartSettings("lower", n)) for n in (1, 2, 4)},
     "statistics": Way(StartSettings("statistics")),
     "slim 2": Way(StartSettings("slim", 2)),
     "gabor": Way(StartSettings("gabor")),
