@@ -118,6 +118,7 @@ def main() -> None:
     options.add_argument("--ways", nargs="+", choices=WAYS, help="all by default; of networks")
     options.add_argument("--pretraining", type=int, default=1000, help="steps of networks")
     options.add_argument("--results", type=Path, help="a file of lines to add to, of networks")
+    options.add_argument("--sources", type=Path, help="a folder that keeps what networks learned")
     args = options.parse_args()
     if args.what == "networks":
         args.volumes = args.volumes or list(NETWORK_SOURCES)

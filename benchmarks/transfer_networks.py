@@ -153,6 +153,20 @@ def subject(data: Path, volume: str, part: int, *, tuning: bool = False) -> Case
     return replace(case, volume=open_volume(standard, axes="zyx"), truth=truth)
 
 
+def source_of(data: Path, name: str, volume: str, seed: int, args: Namespace) -> SegmentationModel:
+    """Return what was learned on a volume's subjects, from the folder of sources if it is there."""
+    if args.sources is None:
+        return learned(data, NETWORKS[name], volume, seed, args)
+    path = args.sources / f"{name}_{volume}_{seed}_{args.pretraining}.safetensors"
+    if not path.exists():
+        model = learned(data, NETWORKS[name], volume, seed, args)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(model.snapshot(0, {}).weights)
+    classes = subject(data, volume, 0).classes
+    like = SegmentationModel(NETWORKS[name], 1, classes).snapshot(0, {})
+    return SegmentationModel.from_snapshot(replace(like, weights=path.read_bytes()))
+
+
 def learned(
     data: Path, network: NetworkSettings, volume: str, seed: int, args: Namespace
 ) -> SegmentationModel:
@@ -232,7 +246,7 @@ def measure(args: Namespace) -> Iterator[dict]:
                         continue
                     origin = OTHER[volume] if WAYS[way].other else volume
                     if (origin, seed) not in sources:
-                        sources[origin, seed] = learned(data, network, origin, seed, args)
+                        sources[origin, seed] = source_of(data, name, origin, seed, args)
                     played = play(case, WAYS[way], sources[origin, seed], seed, args)
                     yield {"network": name, "volume": volume, "seed": seed, "way": way, **played}
 
