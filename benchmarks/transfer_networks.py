@@ -220,7 +220,14 @@ def play(case: Case, way: Way, source: SegmentationModel, seed: int, args: Names
         patch=patch, held_out=0.0, schedule=way.schedule, frozen_steps=FROZEN
     )
     ready = set(taken.classes) == set(case.classes) and not way.anew
-    trainer = Trainer(model, settings, lesson.slabs, restored=ready, seed=seed)
+    trainer = Trainer(
+        model,
+        settings,
+        lesson.slabs,
+        restored=ready,
+        taught=way.start.weights != "none",
+        seed=seed,
+    )
     lesson.fit(trainer)
     curve = []
     for mark in QUICK_MARKS if args.quick else MARKS:

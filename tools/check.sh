@@ -29,16 +29,17 @@ check "npe2 validate" "$bin/npe2" validate src/brushfire/napari.yaml
 if [ $# -gt 0 ]; then
     exec tools/display.sh --virtual "$bin/python" -m pytest -q "$@"
 fi
-# The window's tests beside all others: on two cores that takes two thirds of the time.
+# The window's and the engine's tests beside all others: on two cores, half of the time each.
 tools/display.sh --virtual true
 report=$(mktemp)
-tools/display.sh --virtual "$bin/python" -m pytest -q tests/ui >"$report" 2>&1 &
+tools/display.sh --virtual "$bin/python" -m pytest -q tests/ui tests/engine >"$report" 2>&1 &
 window=$!
 sleep 3 # two screens that start at once would take the same number
 failed=0
-tools/display.sh --virtual "$bin/python" -m pytest -q --ignore=tests/ui || failed=1
+tools/display.sh --virtual "$bin/python" -m pytest -q \
+    --ignore=tests/ui --ignore=tests/engine || failed=1
 wait "$window" || failed=1
-echo "tests of the window:"
+echo "tests of the window and the engine:"
 cat "$report"
 rm "$report"
 exit $failed

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from brushfire.annotations import open_annotations
-from brushfire.engine import Engine
+from brushfire.engine import coach
 from brushfire.volumes import open_volume
-from support.engines import LEARNING, NETWORK, SHAPE, TILE, paint_strokes, textured
+from support.engines import SHAPE, paint_strokes, start_engine, textured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from brushfire.annotations import LabelStore
+    from brushfire.engine import Engine
     from brushfire.volumes import Volume
 
 
@@ -31,22 +32,18 @@ def strokes() -> LabelStore:
 
 
 @pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the trained network race every moment rather than every few seconds."""
+    monkeypatch.setattr(coach, "PROPOSE_SECONDS", 0.1)
+
+
+@pytest.fixture
 def make_engine(volume: Volume) -> Iterator[Callable[..., Engine]]:
     made: list[Engine] = []
 
     def make(source: Volume = volume, **settings: object) -> Engine:
-        chosen = {
-            "network": NETWORK,
-            "learning": LEARNING,
-            "tile": TILE,
-            "network_bytes": 2**28,
-            "device": "cpu",
-            "scout": False,
-        }
-        engine = Engine(source, **{**chosen, **settings})
-        engine.start()
-        made.append(engine)
-        return engine
+        made.append(start_engine(source, **settings))
+        return made[-1]
 
     yield make
     for engine in made:

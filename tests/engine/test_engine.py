@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from brushfire.annotations import open_annotations
 from brushfire.engine import engine as engine_module
 from brushfire.engine import messages as m
 from brushfire.engine import regions, streaming
@@ -20,7 +21,16 @@ from brushfire.geometry import Box
 from brushfire.networks.settings import NetworkSettings
 from brushfire.prediction.run import PredictedRegion
 from brushfire.volumes import open_volume
-from support.engines import SHAPE, collect, has, textured, truth, view
+from support.engines import (
+    SHAPE,
+    collect,
+    first_model,
+    has,
+    paint_strokes,
+    textured,
+    truth,
+    view,
+)
 from support.models import turn_round
 
 
@@ -31,6 +41,14 @@ def learned(make_engine, strokes, **settings):
     engine.send(m.Train())
     events = collect(engine, has(m.ModelShown))
     return engine, events[-1].snapshot
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """Return the model of an engine that saw the strokes of these tests and is gone."""
+    store = open_annotations(None, SHAPE)
+    paint_strokes(store)
+    return first_model(open_volume(textured(), name="halves"), store, seed=3)
 
 
 def shown(events):
@@ -102,11 +120,11 @@ def test_new_strokes_join_without_a_restart(make_engine, strokes):
     assert not endings(events, "learning")
 
 
+@pytest.mark.usefixtures("often")
 def test_learning_rests_when_nothing_better_comes_and_goes_on_with_a_stroke(
     make_engine, strokes, monkeypatch
 ):
     monkeypatch.setattr("brushfire.learning.learner._PATIENCE", 3)
-    monkeypatch.setattr("brushfire.engine.coach.PROPOSE_SECONDS", 0.1)
     engine, _ = learned(make_engine, strokes)
     collect(engine, lambda es: m.PhaseChanged("resting") in es)
     strokes[3, 50:54, 100:110] = 2
@@ -212,6 +230,7 @@ def test_undo_shows_the_earlier_model_again(make_engine, strokes):
     assert "no earlier model" in collect(engine, has(m.Told))[-1].text
 
 
+@pytest.mark.usefixtures("often")
 def test_an_evaluation_says_how_good_the_shown_model_is_and_why_it_is_that_one(
     make_engine, strokes
 ):
@@ -236,6 +255,7 @@ def test_an_evaluation_says_how_good_the_shown_model_is_and_why_it_is_that_one(
     assert first.seconds < stepped[0]
 
 
+@pytest.mark.usefixtures("often")
 def test_a_kept_model_is_told_with_its_own_score(make_engine, strokes, monkeypatch):
     engine, first = learned(make_engine, strokes)
     engine.send(m.Pause())
@@ -252,22 +272,20 @@ def test_a_kept_model_is_told_with_its_own_score(make_engine, strokes, monkeypat
     assert told.evaluation.mean >= first.metrics["mean_dice"]
 
 
-def test_a_stored_model_says_why_it_was_shown(make_engine, strokes):
-    _, snapshot = learned(make_engine, strokes)
-    older = replace(snapshot, metrics={"mean_dice": 0.5, "dice": {"1": 0.5}})
-    for stored, reason in ((snapshot, snapshot.metrics["reason"]), (older, "saved with")):
+def test_a_stored_model_says_why_it_was_shown(make_engine, stored):
+    older = replace(stored, metrics={"mean_dice": 0.5, "dice": {"1": 0.5}})
+    for model, reason in ((stored, stored.metrics["reason"]), (older, "saved with")):
         engine = make_engine()
-        engine.send(m.Restore(stored))
+        engine.send(m.Restore(model))
         told = collect(engine, has(m.ModelShown))[-1]
         assert reason in told.verdict.reason
-        assert told.evaluation.mean == stored.metrics["mean_dice"]
+        assert told.evaluation.mean == model.metrics["mean_dice"]
 
 
-def test_a_stored_model_is_shown_without_learning(make_engine, strokes):
-    _, snapshot = learned(make_engine, strokes)
+def test_a_stored_model_is_shown_without_learning(make_engine, stored):
     engine = make_engine()
     engine.send(view())
-    engine.send(m.Restore(snapshot))
+    engine.send(m.Restore(stored))
     events = collect(engine, has(m.TilePredicted))
     assert not any(isinstance(e, m.Stepped) for e in events)
 
@@ -484,35 +502,32 @@ def test_other_learning_settings_go_on_from_the_shown_models(make_engine, stroke
     assert engine._coach._pupil.learner.history[0].revision == 1
 
 
-def test_a_stored_model_of_other_settings_is_shown_all_the_same(make_engine, strokes):
-    _, snapshot = learned(make_engine, strokes)
+def test_a_stored_model_of_other_settings_is_shown_all_the_same(make_engine, strokes, stored):
     other = make_engine(network=NetworkSettings(depth=3, dilations=(1,)))
     other.send(view())
     other.send(m.SetAnnotations(strokes.snapshot()))
-    other.send(m.Restore(snapshot))
+    other.send(m.Restore(stored))
     events = collect(other, has(m.TilePredicted))
     assert not endings(events, "learning")
     other.send(m.Train())
     new = collect(other, has(m.ModelShown))[-1].snapshot
     assert new.settings.depth == 3
-    assert new.revision > snapshot.revision
+    assert new.revision > stored.revision
 
 
-def test_a_restored_model_s_held_out_strokes_never_teach(make_engine, strokes):
-    _, snapshot = learned(make_engine, strokes, seed=3)
+def test_a_restored_model_s_held_out_strokes_never_teach(make_engine, strokes, stored):
     other = make_engine(seed=4)
     other.send(m.SetAnnotations(strokes.snapshot()))
-    other.send(m.Restore(snapshot))
+    other.send(m.Restore(stored))
     other.send(m.Train())
     collect(other, has(m.Stepped))
-    held = {tuple(seed) for seed in snapshot.metrics["held_out_regions"]}
+    held = {tuple(seed) for seed in stored.metrics["held_out_regions"]}
     assert set(other._coach._pupil.learner._regions.seeds) == held
 
 
-def test_a_damaged_stored_model_is_forgotten_and_told(make_engine, strokes):
-    _, snapshot = learned(make_engine, strokes)
+def test_a_damaged_stored_model_is_forgotten_and_told(make_engine, stored):
     engine = make_engine()
-    engine.send(m.Restore(replace(snapshot, weights=snapshot.weights[:500])))
+    engine.send(m.Restore(replace(stored, weights=stored.weights[:500])))
     events = collect(engine, has(m.TurnEnded))
     assert has(m.ModelForgotten)(events)
     assert isinstance(events[-1].error, ModelError)
@@ -548,8 +563,9 @@ def test_a_network_that_is_changed_back_goes_on_from_its_models(make_engine, str
     assert engine._coach._pupil.learner.history[0] == first
 
 
-def test_a_passing_error_while_a_stored_model_is_read_in_costs_nothing(make_engine, strokes):
-    _, snapshot = learned(make_engine, strokes)
+def test_a_passing_error_while_a_stored_model_is_read_in_costs_nothing(
+    make_engine, strokes, stored
+):
     volume = open_volume(textured())
     volume.statistics()
     real, broken = volume.read_padded, [True]
@@ -562,15 +578,15 @@ def test_a_passing_error_while_a_stored_model_is_read_in_costs_nothing(make_engi
     volume.read_padded = read
     engine = make_engine(volume)
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    engine.send(m.Restore(snapshot))
+    engine.send(m.Restore(stored))
     engine.send(m.Train())
     events = collect(engine, has(m.TurnEnded))
-    assert shown(events) == snapshot
+    assert shown(events) == stored
     assert not has(m.ModelForgotten)(events)
     broken.clear()
     engine.send(m.Train())
     collect(engine, has(m.Stepped))
-    assert engine._coach._pupil.learner.history[0] == snapshot
+    assert engine._coach._pupil.learner.history[0] == stored
 
 
 def test_a_model_that_does_not_fit_into_memory_is_shown_on_the_processor(

@@ -22,7 +22,7 @@ from brushfire.session import Session
 from brushfire.session import places as session_places
 from brushfire.session.places import PICTURE, read_picture
 from brushfire.volumes import open_volume
-from support.engines import collect, has, view
+from support.engines import collect, first_model, has, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from brushfire.annotations import LabelStore
     from brushfire.engine import Engine
     from brushfire.learning.places import Place
+    from brushfire.networks import ModelSnapshot
     from brushfire.volumes import Volume
 
 SHAPE = (6, 200, 260)
@@ -100,11 +101,12 @@ def of(revision):
     return lambda es: any(e.revision == revision for e in found(es))
 
 
-def stored_model(make_engine, strokes):
-    engine = start(make_engine, strokes)
-    snapshot = collect(engine, has(m.ModelShown))[-1].snapshot
-    assert engine.close()
-    return snapshot
+@pytest.fixture(scope="module")
+def stored() -> ModelSnapshot:
+    """Return the model of an engine that saw the strokes of these tests and is gone."""
+    store = open_annotations(None, SHAPE)
+    paint(store)
+    return first_model(open_volume(grains()), store, learning=LearningSettings(patch=64))
 
 
 # -- the engine ------------------------------------------------------------------------------
@@ -124,21 +126,35 @@ def test_places_come_after_a_model_and_name_what_they_answer(make_engine, stroke
     assert pickle.loads(pickle.dumps(answer)) == answer
 
 
-def test_learning_goes_on_beside_the_search_and_it_ends_with_the_model_it_began_with(
-    make_engine, strokes
-):
+def test_learning_goes_on_beside_the_search(make_engine, strokes):
     engine = start(make_engine, strokes)
-    events = collect(engine, has(m.PlacesFound, 2))
+    events = collect(engine, has(m.PlacesFound))
     assert has(m.Stepped)(events)
     assert not endings(events)
     assert not endings(events, "learning")
 
 
-def test_one_question_is_answered_once_and_then_the_engine_sleeps(make_engine, strokes):
-    snapshot = stored_model(make_engine, strokes)
+def test_a_search_ends_with_the_model_it_began_with_and_the_next_takes_the_newest(stored, strokes):
+    told: list[m.Event] = []
+    scout = scouting.Scout(open_volume(grains()), told.append)
+    scout.set_annotations(strokes.snapshot())
+    newer = stored.revision + 1
+    scout.set_model(stored, "cpu")
+    for _ in range(3):
+        scout.work(2**28)
+    scout.set_model(replace(stored, revision=newer), "cpu")
+    assert not told, "the search goes on"
+    while len(told) < 2:
+        assert scout.due_in() == 0
+        scout.work(2**28)
+    assert [answer.revision for answer in found(told)] == [stored.revision, newer]
+    assert scout.due_in() is None
+
+
+def test_one_question_is_answered_once_and_then_the_engine_sleeps(make_engine, strokes, stored):
     engine = make_engine()
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    engine.send(m.Restore(snapshot))
+    engine.send(m.Restore(stored))
     first = collect(engine, has(m.PlacesFound))[-1]
     assert engine._scout.due_in() is None
     strokes[5, 150, 150] = 1
@@ -147,12 +163,11 @@ def test_one_question_is_answered_once_and_then_the_engine_sleeps(make_engine, s
     assert found(events)[0].annotations == strokes.revision > first.annotations
 
 
-def test_places_come_in_time_while_nothing_else_happens(make_engine, strokes, monkeypatch):
-    snapshot = stored_model(make_engine, strokes)
+def test_places_come_in_time_while_nothing_else_happens(make_engine, strokes, stored, monkeypatch):
     monkeypatch.setattr(scouting, "REST_SECONDS", 0.3)
     engine = make_engine()
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    engine.send(m.Restore(snapshot))
+    engine.send(m.Restore(stored))
     collect(engine, has(m.PlacesFound))
 
 
@@ -172,14 +187,15 @@ def held_in_a_search(engine, monkeypatch) -> tuple[threading.Event, threading.Ev
 
 
 @pytest.mark.parametrize("command", [m.Reset(), "restore"])
-def test_a_search_of_a_model_that_is_gone_is_dropped(make_engine, strokes, monkeypatch, command):
-    snapshot = stored_model(make_engine, strokes)
+def test_a_search_of_a_model_that_is_gone_is_dropped(
+    make_engine, strokes, stored, monkeypatch, command
+):
     engine = make_engine()
     waits, go_on = held_in_a_search(engine, monkeypatch)
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    engine.send(m.Restore(replace(snapshot, revision=9)))
+    engine.send(m.Restore(replace(stored, revision=9)))
     assert waits.wait(PATIENCE)
-    engine.send(m.Restore(snapshot) if command == "restore" else command)
+    engine.send(m.Restore(stored) if command == "restore" else command)
     go_on.set()
     events = collect(engine, has(m.TurnEnded))
     assert [e.outcome for e in endings(events)] == ["cancelled"]
@@ -187,15 +203,16 @@ def test_a_search_of_a_model_that_is_gone_is_dropped(make_engine, strokes, monke
         events += collect(engine, has(m.PlacesFound))
     assert engine.close()
     events += engine.drain(10**6)
-    assert {e.revision for e in found(events)} <= {snapshot.revision}
+    assert {e.revision for e in found(events)} <= {stored.revision}
 
 
-def test_strokes_painted_during_a_search_leave_no_place_there(make_engine, strokes, monkeypatch):
-    snapshot = stored_model(make_engine, strokes)
+def test_strokes_painted_during_a_search_leave_no_place_there(
+    make_engine, strokes, stored, monkeypatch
+):
     engine = make_engine()
     waits, go_on = held_in_a_search(engine, monkeypatch)
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    engine.send(m.Restore(snapshot))
+    engine.send(m.Restore(stored))
     assert waits.wait(PATIENCE)
     strokes[3:, 90:, :] = 1
     engine.send(m.SetAnnotations(strokes.snapshot()))
@@ -218,13 +235,18 @@ def test_a_search_that_fails_ends_alone_and_tries_again_with_new_strokes(
     monkeypatch.setattr(scouting.PlaceSearch, "step", step)
     engine = start(make_engine, strokes, view())
     events = collect(engine, lambda es: bool(endings(es)))
-    events += collect(engine, has(m.ModelShown))
     events += collect(engine, has(m.Stepped, 3))
     (failed,) = endings(events)
     assert failed.outcome == "failed"
     assert "the disk is gone" in str(failed.error)
     assert not endings(events, "learning")
     assert not endings(events, "streaming")
+    engine.send(m.Reset())
+    engine.send(m.Train())
+    events = collect(engine, has(m.ModelForgotten))
+    events += collect(engine, has(m.ModelShown))
+    events += collect(engine, has(m.Stepped, 3))
+    assert not endings(events), "another model alone is no reason to try again"
     broken.clear()
     strokes[2, 50:54, 30:40] = 1
     engine.send(m.SetAnnotations(strokes.snapshot()))
@@ -232,27 +254,25 @@ def test_a_search_that_fails_ends_alone_and_tries_again_with_new_strokes(
 
 
 def test_out_of_memory_in_a_search_is_no_reason_to_leave_a_device(
-    make_engine, strokes, monkeypatch
+    make_engine, strokes, stored, monkeypatch
 ):
     def step(self, budget):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    snapshot = stored_model(make_engine, strokes)
     monkeypatch.setattr(scouting.PlaceSearch, "step", step)
     engine = make_engine()
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    engine.send(m.Restore(snapshot))
+    engine.send(m.Restore(stored))
     events = collect(engine, lambda es: bool(endings(es)))
     assert [e.device for e in events if isinstance(e, m.DeviceChosen)] == ["cpu"]
     assert "memory" in str(endings(events)[0].error)
 
 
-def test_closing_ends_a_search(make_engine, strokes, monkeypatch):
-    snapshot = stored_model(make_engine, strokes)
+def test_closing_ends_a_search(make_engine, strokes, stored, monkeypatch):
     engine = make_engine()
     waits, go_on = held_in_a_search(engine, monkeypatch)
     engine.send(m.SetAnnotations(strokes.snapshot()))
-    engine.send(m.Restore(snapshot))
+    engine.send(m.Restore(stored))
     assert waits.wait(PATIENCE)
     engine.send(m.Shutdown())
     go_on.set()
@@ -271,14 +291,13 @@ def test_nobody_looks_for_places_that_nobody_wants(make_engine, strokes):
     assert not found(events)
 
 
-def test_only_models_that_learnt_the_same_from_the_same_are_compared(make_engine, strokes):
-    model = stored_model(make_engine, strokes)
+def test_only_models_that_learnt_the_same_from_the_same_are_compared(stored, strokes):
     scout = scouting.Scout(open_volume(grains()), lambda event: None)
     scout.set_annotations(strokes.snapshot())
 
     def shown(revision, **changes):
-        metrics = {**model.metrics, **changes.pop("metrics", {})}
-        scout.set_model(replace(model, revision=revision, metrics=metrics, **changes), "cpu")
+        metrics = {**stored.metrics, **changes.pop("metrics", {})}
+        scout.set_model(replace(stored, revision=revision, metrics=metrics, **changes), "cpu")
         return [one.revision for one in scout._committee()]
 
     assert shown(1) == [1]
@@ -320,7 +339,7 @@ def suggested(make_session) -> Session:
     return session
 
 
-def test_a_session_tells_places_with_their_pictures(make_session):
+def test_places_come_with_pictures_leave_when_painted_and_go_with_their_model(make_session):
     session = make_session()
     told: list[tuple[Place, ...]] = []
     session.events.places_changed.connect(told.append)
@@ -336,23 +355,24 @@ def test_a_session_tells_places_with_their_pictures(make_session):
         assert np.ptp(picture) > 30
         assert np.array_equal(picture, session.read_thumbnail(place))
 
-
-def test_painting_a_place_takes_it_from_the_list(make_session):
-    session = suggested(make_session)
     session.pause()
     assert session.wait_for(lambda: session.learning.phase == "paused", PATIENCE)
     place = session.places[0]
     session.paint(Box((place.z, place.y, place.x), (place.z + 1, place.y + 4, place.x + 4)),
                   np.full((1, 4, 4), 2, np.uint8))  # fmt: skip
     assert session.wait_for(lambda: place not in session.places, PATIENCE)
+    assert session.places, "the others stay"
+
+    session.reset()
+    assert session.wait_for(lambda: not session.places, PATIENCE)
+    assert told[-1] == ()
 
 
-@pytest.mark.parametrize("end", ["close_volume", "reset"])
-def test_places_go_with_their_model_and_volume(make_session, end):
+def test_places_go_with_their_volume(make_session):
     session = suggested(make_session)
     told = []
     session.events.places_changed.connect(told.append)
-    getattr(session, end)()
+    session.close_volume()
     assert session.wait_for(lambda: not session.places, PATIENCE)
     assert told[-1] == ()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brushfire.engine import Engine
 from brushfire.engine import messages as m
 from brushfire.geometry import Box
 from brushfire.learning.settings import LearningSettings
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from brushfire.annotations import LabelStore
-    from brushfire.engine import Engine
+    from brushfire.networks import ModelSnapshot
+    from brushfire.volumes import Volume
 
 SHAPE = (4, 96, 128)
 TILE = 64
@@ -42,6 +44,31 @@ def paint_strokes(store: LabelStore) -> None:
         for y in range(8, 90, 16):
             for x in range(6, 120, 16):
                 store[z, y : y + 3, x : x + 5] = truth()[z, y : y + 3, x : x + 5]
+
+
+def start_engine(source: Volume, **settings: object) -> Engine:
+    """Return a running engine; who calls closes it."""
+    chosen = {
+        "network": NETWORK,
+        "learning": LEARNING,
+        "tile": TILE,
+        "network_bytes": 2**28,
+        "device": "cpu",
+        "scout": False,
+    }
+    engine = Engine(source, **{**chosen, **settings})
+    engine.start()
+    return engine
+
+
+def first_model(source: Volume, strokes: LabelStore, **settings: object) -> ModelSnapshot:
+    """Return the first model of an engine that is closed again."""
+    engine = start_engine(source, **settings)
+    engine.send(m.SetAnnotations(strokes.snapshot()))
+    engine.send(m.Train())
+    snapshot: ModelSnapshot = collect(engine, has(m.ModelShown))[-1].snapshot
+    assert engine.close()
+    return snapshot
 
 
 def view(z: int = 0) -> m.SetView:

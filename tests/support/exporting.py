@@ -45,7 +45,7 @@ class ArraySource:
         return self.labels[box.slices]
 
 
-def some_labels(shape: Triple = (40, 300, 520), seed: int = 0) -> NDArray[np.uint8]:
+def some_labels(shape: Triple = (20, 300, 520), seed: int = 0) -> NDArray[np.uint8]:
     """Return random labels of the classes; noise does not compress, which fills disks."""
     values = np.array([0, 1, 2, 7], dtype=np.uint8)
     return values[np.random.default_rng(seed).integers(0, 4, shape)]

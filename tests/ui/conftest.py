@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from dataclasses import dataclass
@@ -99,6 +100,21 @@ class Window:
         """Start learning and wait for the first tile."""
         self.dock.learn.start_button.click()
         self.wait(lambda: len(self.session.predictions) > 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def settled_imports() -> None:
+    """Let no search for leaked windows look through what importing alone has made.
+
+    napari's check collects garbage three times a test. What is loaded stays loaded, and takes
+    most of that time; whatever a test makes is looked at as before.
+    """
+    import napari  # noqa: F401
+
+    import brushfire.ui.dock  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

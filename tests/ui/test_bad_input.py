@@ -49,15 +49,6 @@ BAD = {
 }
 
 
-@pytest.fixture(params=BAD)
-def bad(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
-    """A path that is no volume, and a word of the sentence that says why."""
-    make, word = BAD[request.param]
-    path = tmp_path / request.param
-    make(path)
-    return path, word
-
-
 @pytest.fixture
 def told() -> Iterator[list[Notification]]:
     """Notifications of napari."""
@@ -79,26 +70,29 @@ def drop(window: Window, path: Path) -> None:
 
 
 def test_it_is_told_in_a_sentence_and_the_open_volume_stays(
-    painted: Window, bad: tuple[Path, str], told: list[Notification]
+    painted: Window, tmp_path: Path, told: list[Notification]
 ) -> None:
-    path, word = bad
     session, layers = painted.session, list(painted.viewer.layers)
     volume, store, strokes = session.volume, session.labels, session.labels[3].copy()
-    told.clear()
-    drop(painted, path)
+    for number, (name, (make, word)) in enumerate(BAD.items()):
+        make(tmp_path / name)
+        told.clear()
+        drop(painted, tmp_path / name)
 
-    assert [one.severity for one in told] == [NotificationSeverity.ERROR]
-    sentence = told[0].message
-    assert word in sentence
-    assert sentence.endswith(".")
-    assert painted.dock.notice.text == sentence
+        assert [one.severity for one in told] == [NotificationSeverity.ERROR], name
+        sentence = told[0].message
+        assert word in sentence
+        assert sentence.endswith("."), name
+        assert painted.dock.notice.text == sentence, name
 
-    assert session.volume is volume
-    assert session.labels is store
-    assert np.array_equal(store[3], strokes)
-    assert [one for one in painted.viewer.layers if one in layers] == layers
-    painted.stroke(4, 2, 30)  # the window is usable, and the layer still paints into the store
-    assert store[4, 60, 30] == 2
+        assert session.volume is volume, name
+        assert session.labels is store, name
+        assert np.array_equal(store[3], strokes), name
+        assert [one for one in painted.viewer.layers if one in layers] == layers, name
+        # The window is usable, and the layer still paints into the store.
+        column = 20 * (1 + number)
+        painted.stroke(4, 2, column)
+        assert store[4, 60, column] == 2, name
 
 
 def test_the_empty_window_is_usable_after_all_of_them(

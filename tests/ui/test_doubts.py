@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brushfire.learning import learner
 from brushfire.ui.marks import NAME
 
 if TYPE_CHECKING:
+    import pytest
+
+    from brushfire.learning.doubts import Doubt
+
     from .conftest import Window
 
 WRONG_ROWS = (20, 90)
@@ -54,9 +59,18 @@ def test_a_wrong_stroke_is_found_shown_and_forgotten_when_it_is_erased(painted: 
     assert NAME not in painted.viewer.layers
 
 
-def test_strokes_that_agree_are_not_doubted(painted: Window) -> None:
+def test_strokes_that_agree_are_not_doubted(
+    painted: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[tuple[Doubt, ...]] = []
+    real = learner.find_doubts
+    monkeypatch.setattr(
+        learner, "find_doubts", lambda fits: looked.append(real(fits)) or looked[-1]
+    )
     painted.teach(1)
     painted.learn()
-    painted.wait(lambda: painted.session.learning.step > 30)
-    assert painted.session.learning.doubts == ()
+    painted.wait(lambda: bool(looked))
+    painted.session.pause()
+    painted.wait(lambda: painted.session.learning.phase == "paused")
+    assert looked[0] == painted.session.learning.doubts == ()
     assert np.all([layer.name != NAME for layer in painted.viewer.layers])

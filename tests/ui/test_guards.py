@@ -68,9 +68,13 @@ def test_a_layer_the_user_hid_stays_hidden_after_3d(window: Window) -> None:
     assert not window.layers.strokes.visible
 
 
-def test_whole_reads_are_refused_with_a_sentence(window: Window) -> None:
+def test_what_would_read_or_lose_all_strokes_is_refused_and_changes_nothing(
+    window: Window,
+) -> None:
     window.open()
     layer = window.layers.strokes
+    window.viewer.layers.selection.active = layer
+    before, label = list(window.viewer.layers), layer.selected_label
     for act in (
         lambda: np.asarray(layer.data),
         lambda: np.max(layer.data),
@@ -78,25 +82,18 @@ def test_whole_reads_are_refused_with_a_sentence(window: Window) -> None:
     ):
         with pytest.raises(AnnotationError, match="Use Export"):
             act()
-
-
-@pytest.mark.parametrize("command", ["napari.layer.duplicate", "napari.layer.convert_to_int64"])
-def test_duplicate_and_convert_are_refused_and_change_nothing(window: Window, command: str) -> None:
-    window.open()
-    layer = window.layers.strokes
-    window.viewer.layers.selection.active = layer
-    before = list(window.viewer.layers)
-    with pytest.raises(AnnotationError, match="not copied or converted"):
-        get_app_model().commands.execute_command(command).result()
-    assert list(window.viewer.layers) == before
-    assert layer.data.dtype == np.uint8
-
-
-def test_deleting_by_key_is_refused_by_the_lock(window: Window) -> None:
-    window.open()
-    window.viewer.layers.selection.active = window.layers.strokes
+    for command in ("napari.layer.duplicate", "napari.layer.convert_to_int64"):
+        with pytest.raises(AnnotationError, match="not copied or converted"):
+            get_app_model().commands.execute_command(command).result()
+        assert list(window.viewer.layers) == before, command
+        assert layer.data.dtype == np.uint8
     window.viewer.layers.remove_selected()
-    assert window.layers.strokes in window.viewer.layers
+    assert layer in window.viewer.layers, "it is locked"
+    # The key for a new label only explains.
+    bound = next(act for key, act in layer.keymap.items() if str(key) == "M")
+    bound(layer)
+    assert layer.selected_label == label
+    assert "Paint step" in said(window)
 
 
 def test_fill_goes_back_to_two_dimensions(window: Window) -> None:
@@ -126,16 +123,6 @@ def test_labels_that_are_no_class_are_not_taken(window: Window) -> None:
     assert layer.selected_label == 0
     window.session.set_active_class(1)
     assert layer.selected_label == 1
-
-
-def test_the_new_label_key_only_explains(window: Window) -> None:
-    window.open()
-    layer = window.layers.strokes
-    label = layer.selected_label
-    bound = next(act for key, act in layer.keymap.items() if str(key) == "M")
-    bound(layer)
-    assert layer.selected_label == label
-    assert "Paint step" in said(window)
 
 
 def test_strokes_survive_their_layer_and_come_back(painted: Window) -> None:

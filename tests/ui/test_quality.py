@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
 from qtpy.QtGui import QColor
 
 from brushfire.learning.reports import Evaluation, Verdict
@@ -50,6 +49,11 @@ def test_at_a_glance_how_good_which_model_and_why(painted: Window) -> None:
     assert quality.note.isHidden()
     assert [row.value.text() for row in quality.rows.values()] == ["0.93", "0.86", ""]
 
+    before = quality.rows[1].name.pos()
+    longer = replace(VERDICT, reason="Kept: the trained network is no better (0.97, shown 0.97).")
+    shown(painted, replace(STATE, verdict=longer))
+    assert quality.rows[1].name.pos() == before, "a longer reason moves nothing"
+
 
 def test_each_class_has_a_score_with_its_interval_or_what_it_takes(painted: Window) -> None:
     shown(painted, STATE)
@@ -65,36 +69,26 @@ def test_each_class_has_a_score_with_its_interval_or_what_it_takes(painted: Wind
     assert abs(found.red() - color.red()) + abs(found.green() - color.green()) < 12
 
 
-@pytest.mark.parametrize(
-    ("found", "how", "note"),
-    [
-        (replace(SCORES, how="cross-validated", mean_interval=None), "cross-validated Dice",
-         "scored by a fit without it"),
-        (replace(SCORES, mean_interval=None), "held-out Dice", "Few strokes"),
-        (Evaluation({1: None, 2: None}, None, 0, wanting={1: 1, 2: 1}, how="not at all"),
-         "no score yet", ""),
-        (Evaluation({1: None, 2: None}, None, 0, how="not at all"), "no score yet",
-         "Nothing is held out"),
-    ],
+LACKING = (
+    (replace(SCORES, how="cross-validated", mean_interval=None), "cross-validated Dice",
+     "scored by a fit without it"),
+    (replace(SCORES, mean_interval=None), "held-out Dice", "Few strokes"),
+    (Evaluation({1: None, 2: None}, None, 0, wanting={1: 1, 2: 1}, how="not at all"),
+     "no score yet", ""),
+    (Evaluation({1: None, 2: None}, None, 0, how="not at all"), "no score yet",
+     "Nothing is held out"),
 )  # fmt: skip
-def test_what_a_score_lacks_is_said(
-    painted: Window, found: Evaluation, how: str, note: str
-) -> None:
-    shown(painted, replace(STATE, evaluation=found, shown_dice=found.mean))
-    quality = painted.dock.learn.quality
-    assert quality.how.whole == how
-    assert note in quality.note.text()
-    assert quality.note.isHidden() == (not note)
-    assert quality.score.isHidden() == (found.mean is None)
+"""What was found, and the words that say where the score is from and what it lacks."""
 
 
-def test_a_longer_reason_moves_nothing(painted: Window) -> None:
-    shown(painted, STATE)
+def test_what_a_score_lacks_is_said(painted: Window) -> None:
     quality = painted.dock.learn.quality
-    before = quality.rows[1].name.pos()
-    longer = replace(VERDICT, reason="Kept: the trained network is no better (0.97, shown 0.97).")
-    shown(painted, replace(STATE, verdict=longer))
-    assert quality.rows[1].name.pos() == before
+    for found, how, note in LACKING:
+        shown(painted, replace(STATE, evaluation=found, shown_dice=found.mean))
+        assert quality.how.whole == how
+        assert note in quality.note.text()
+        assert quality.note.isHidden() == (not note), how
+        assert quality.score.isHidden() == (found.mean is None), how
 
 
 def test_one_click_goes_back_and_says_so(painted: Window) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import napari
@@ -13,6 +14,10 @@ from brushfire.ui import textures
 from brushfire.ui.arrays import PlaneArray
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Layer
+
     from .conftest import Window
 
 SHAPE = (9, 40, 56)
@@ -42,52 +47,46 @@ def look(window: Window) -> np.ndarray:
     return window.viewer.screenshot(flash=False)
 
 
-@pytest.mark.parametrize("order", ORDERS)
+def partial_equals_refresh(
+    window: Window, source: Source, layer: Layer, order: tuple[int, ...], update: Callable
+) -> None:
+    """Look at a new layer before and after a change, and take the layer away."""
+    window.viewer.add_layer(layer)
+    window.viewer.dims.order = order
+    for axis, at in enumerate((4, 20, 20)):
+        window.viewer.dims.set_point(axis, at)
+    window.viewer.reset_view()
+    empty = look(window)
+
+    change(source)
+    assert update(layer, BOXES)
+    some, some_plane = look(window), textures.shown_plane(layer)
+    layer.refresh()
+    full, full_plane = look(window), textures.shown_plane(layer)
+
+    assert np.array_equal(some_plane, full_plane), order
+    assert np.array_equal(some, full), order
+    assert not np.array_equal(empty, full), order
+    window.viewer.layers.remove(layer)
+
+
 @pytest.mark.parametrize("contour", [0, 2])
-def test_labels_partial_equals_refresh(window: Window, order, contour: int) -> None:
-    source = Source()
-    layer = napari.layers.Labels(PlaneArray(source, "Labels"), cache=False, multiscale=False)
-    layer.contour = contour
-    window.viewer.add_layer(layer)
-    window.viewer.dims.order = order
-    for axis, at in enumerate((4, 20, 20)):
-        window.viewer.dims.set_point(axis, at)
-    window.viewer.reset_view()
-    empty = look(window)
-
-    change(source)
-    assert textures.update_labels(layer, BOXES)
-    partial, partial_plane = look(window), textures.shown_plane(layer)
-    layer.refresh()
-    full, full_plane = look(window), textures.shown_plane(layer)
-
-    assert np.array_equal(partial_plane, full_plane)
-    assert np.array_equal(partial, full)
-    assert not np.array_equal(empty, full)
+def test_labels_partial_equals_refresh(window: Window, contour: int) -> None:
+    for order in ORDERS:
+        source = Source()
+        layer = napari.layers.Labels(PlaneArray(source, "Labels"), cache=False, multiscale=False)
+        layer.contour = contour
+        partial_equals_refresh(window, source, layer, order, textures.update_labels)
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_image_partial_equals_refresh(window: Window, order) -> None:
-    source = Source()
-    layer = napari.layers.Image(
-        PlaneArray(source, "Image"), cache=False, multiscale=False, contrast_limits=(0, 4)
-    )
-    window.viewer.add_layer(layer)
-    window.viewer.dims.order = order
-    for axis, at in enumerate((4, 20, 20)):
-        window.viewer.dims.set_point(axis, at)
-    window.viewer.reset_view()
-    empty = look(window)
-
-    change(source)
-    assert textures.update_image(window.viewer, layer, BOXES)
-    partial, partial_plane = look(window), textures.shown_plane(layer)
-    layer.refresh()
-    full, full_plane = look(window), textures.shown_plane(layer)
-
-    assert np.array_equal(partial_plane, full_plane)
-    assert np.array_equal(partial, full)
-    assert not np.array_equal(empty, full)
+def test_image_partial_equals_refresh(window: Window) -> None:
+    for order in ORDERS:
+        source = Source()
+        layer = napari.layers.Image(
+            PlaneArray(source, "Image"), cache=False, multiscale=False, contrast_limits=(0, 4)
+        )
+        update = partial(textures.update_image, window.viewer)
+        partial_equals_refresh(window, source, layer, order, update)
 
 
 def test_boxes_beside_the_plane_change_nothing(window: Window) -> None:

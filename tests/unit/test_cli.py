@@ -990,10 +990,19 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
     volume, _ = another(foam, tmp_path)
     np.save(tmp_path / "two.npy", np.stack([np.load(volume)] * 2))
     start = ["start", str(tmp_path / "two.npy"), "--axes", "czyx", "--from", str(trained)]
-    assert main(start) == 2
-    assert "2 channel(s)" in sentence(capsys)
+    assert main([*start, "--channels", "adapter"]) == 2
+    assert "however many channels" in sentence(capsys)
+    assert main([*start, "--weights", "gabor"]) == 2
+    assert "sees no image" in sentence(capsys)
     assert not open_project(tmp_path / "two.brushfire").models()
-    assert open_project(tmp_path / "two.brushfire").load_examples() is None
+    assert open_project(tmp_path / "two.brushfire").load_weights() is None
+    # Layers that correct do not care; what tells single pixels has to be learned anew.
+    assert main(start) == 0
+    assert "wait for strokes" in capsys.readouterr().out
+    two = open_project(tmp_path / "two.brushfire")
+    assert not two.models()
+    assert two.load_examples() is None
+    assert two.load_weights().metrics["start"] == "All weights"
     session = Session(trained, device="cpu")
     session.open_project(trained)
     assert main(["start", str(bare), "--from", str(trained)]) == 2
@@ -1003,7 +1012,7 @@ def test_what_cannot_be_started_from_is_said_and_changes_nothing(
 
 
 def test_a_project_that_has_learned_starts_anew_on_request(
-    foam: FoamPaths, trained: Path, tmp_path: Path
+    foam: FoamPaths, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Path(shutil.copytree(trained, tmp_path / "again.brushfire"))
     bare = painted_project(foam, tmp_path / "bare.brushfire")
@@ -1014,6 +1023,11 @@ def test_a_project_that_has_learned_starts_anew_on_request(
     project = open_project(other)
     assert project.load_model(project.state.shown_model).metrics["started_from"] == "foam"
     assert painted(other).any()
+    capsys.readouterr()
+    assert main(["worth", str(other), "--steps", "1", "--device", "cpu"]) == 0
+    assert "held-out strokes after 1 gradient steps" in capsys.readouterr().out
+    assert main(["worth", str(trained), "--device", "cpu"]) == 2
+    assert "began from scratch" in sentence(capsys)
 
 
 def test_what_was_painted_on_another_file_is_no_start(

@@ -96,7 +96,8 @@ def test_the_only_stroke_of_a_class_is_not_doubted() -> None:
 def test_a_proposal_tells_them_once_all_fits_are_made() -> None:
     learner = learner_of([pure(stripes(SHAPE), 1)[0]])
     assert learner.propose().doubts == (), "the first answer is not held up"
-    for _ in range(60):
+    fits = learner._trainer.cross_fits
+    while not fits.complete:
         learner.step()
     (doubt,) = learner.propose().doubts
     assert doubt.z == 1

@@ -436,8 +436,9 @@ def test_a_seed_decides_everything(volume: Volume) -> None:
         learner.fit()
         return [learner.step().loss for _ in range(3)]
 
-    assert run(3) == run(3)
-    assert run(3) != run(4)
+    found = run(3)
+    assert found == run(3)
+    assert found != run(4)
 
 
 def test_work_grows_into_the_memory_that_a_step_may_take(volume: Volume) -> None:

@@ -90,11 +90,11 @@ def test_maps_and_gradients_are_those_of_the_plain_form(
     torch.testing.assert_close(gradients, slopes, rtol=1e-11, atol=1e-11)
 
 
-@EVERY_KERNEL
+@pytest.mark.parametrize("kernel", KERNELS[1:], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize(
     ("size", "depth", "border"),
     [
-        ((97, 530), 12, "zero"),
+        ((83, 520), 7, "zero"),
         ((90, 41), 5, "reflect"),
         ((9, 40, 33), 5, "reflect"),
         ((90, 41), 5, "symmetric"),
@@ -145,14 +145,14 @@ def test_the_gradient_of_the_input_is_left_out_where_nobody_asks(kernel: Kernel)
 def test_gradients_agree_with_finite_differences(kernel: Kernel) -> None:
     layers = make_layers(2, 4, 2, (1, 3))
     layers.kernel = kernel
-    x = torch.randn(2, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layers, (x,))
 
 
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = make_layers(3, 13, 1, (1, 2, 5))
     layers.kernel = GroupedKernel()
-    x = torch.randn(2, 3, 40, 33, dtype=torch.float64)
+    x = torch.randn(2, 3, 11, 13, dtype=torch.float64)
     whole = layers(x)
     monkeypatch.setattr("brushfire.networks.kernels.grouped._STRIP_VALUES", 1)
     torch.testing.assert_close(layers(x), whole, rtol=1e-12, atol=1e-12)
@@ -259,21 +259,18 @@ def test_no_images_have_no_maps(kernel: Kernel) -> None:
     assert layers(torch.zeros(0, 1, 8, 8, dtype=torch.float64)).shape == (0, 4, 8, 8)
 
 
-def explained_without(package: str, device: str) -> str:
-    """Return the kernel for a device and why, where a package is not installed."""
+def test_without_what_compiles_the_grouped_kernel_is_used_and_says_what_to_install() -> None:
     code = (
-        f"import sys; sys.modules['{package}'] = None\n"
+        "import sys; sys.modules['numba'] = sys.modules['triton'] = None\n"
         "from brushfire.networks.kernels import choice\n"
-        f"kernel, reason = choice.explain('{device}'); print(kernel.name, reason)"
+        "for device in ('cpu', 'cuda'):\n"
+        "    kernel, reason = choice.explain(device); print(kernel.name, reason)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def test_without_numba_the_grouped_kernel_is_used_and_says_what_to_install() -> None:
-    told = explained_without("numba", "cpu")
-    assert told.startswith("grouped")
-    assert "napari-brushfire[fast]" in told
+    here, card = done.stdout.splitlines()
+    assert here.startswith("grouped")
+    assert "napari-brushfire[fast]" in here
+    assert card.startswith("grouped triton, which comes with torch for CUDA")
 
 
 def test_each_device_and_type_of_values_has_a_trial_of_its_own() -> None:
@@ -293,11 +290,6 @@ def test_a_trial_on_a_card_that_is_not_there_changes_nothing_here() -> None:
     assert type(kernel) is GroupedKernel
     assert "fused" in reason or "triton" in reason
     assert choice.explain() == here
-
-
-def test_without_triton_a_card_uses_the_grouped_kernel_and_says_what_is_missing() -> None:
-    told = explained_without("triton", "cuda")
-    assert told.startswith("grouped triton, which comes with torch for CUDA")
 
 
 @pytest.mark.parametrize(("faster", "name"), [(True, "swift"), (False, "grouped")])

@@ -75,6 +75,35 @@ class Edge(StrEnum):
     SYMMETRIC = "symmetric"
 
 
+class Weights(StrEnum):
+    """Which weights a start takes over."""
+
+    ALL = "all"
+    LOWER = "lower"
+    STATISTICS = "statistics"
+    SLIM = "slim"
+    GABOR = "gabor"
+    NONE = "none"
+
+
+class Channels(StrEnum):
+    """What becomes of weights for another number of channels."""
+
+    MEAN = "mean"
+    COPY = "copy"
+    ADAPTER = "adapter"
+
+
+class Schedule(StrEnum):
+    """Which weights learn, and how fast."""
+
+    ALL = "all"
+    FROZEN = "frozen"
+    GRADED = "graded"
+    HEAD = "head"
+    LOW_RANK = "low-rank"
+
+
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
@@ -229,6 +258,24 @@ def train(
 
 
 @app.command()
+def worth(
+    project: Painted,
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps with it, and without.")] = 100,
+    axes: Axes = None,
+    time: Time = None,
+    device: Device = None,
+    memory: Memory = None,
+) -> None:
+    """Measure what the start of a project was worth, against learning from scratch."""
+    from brushfire.cli.headless import follow, session_of
+
+    budget = parse_budget(memory)
+    with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
+        state = follow(session, session.measure_start(steps))
+    say(output(), state.message)
+
+
+@app.command()
 def export(
     project: Painted,
     out: Annotated[Path, typer.Option(help="Target: NAME.ome.zarr or NAME.tif.")],
@@ -273,6 +320,16 @@ def start(
             " of a model in the library.",
         ),
     ],
+    weights: Annotated[Weights, typer.Option(help="Which weights are taken over.")] = Weights.ALL,
+    stages: Annotated[
+        int, typer.Option(min=1, max=12, help="How many stages, for 'lower' and 'slim'.")
+    ] = 2,
+    channels: Annotated[
+        Channels, typer.Option(help="What becomes of weights for another number of channels.")
+    ] = Channels.MEAN,
+    schedule: Annotated[
+        Schedule | None, typer.Option(help="Which weights learn from then on, and how fast.")
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Forget what the project has learned; strokes stay.")
     ] = False,
@@ -281,8 +338,12 @@ def start(
 ) -> None:
     """Start a project from what was learned elsewhere: a model, and what strokes taught it."""
     from brushfire.cli.headless import begin
+    from brushfire.learning.transfer.strategies import StartSettings
 
-    rows = begin(project, source, replace=replace, axes=axes, time=time)
+    rows = begin(
+        project, source, StartSettings(weights.value, stages, channels.value),
+        None if schedule is None else schedule.value, replace=replace, axes=axes, time=time,
+    )  # fmt: skip
     output().print(table(("", ""), rows))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from brushfire.learning.transfer.schedules import Schedule
+    from brushfire.learning.transfer.strategies import StartSettings
     from brushfire.session import JobState, LearningState, Notice, Session
 
 _TURN = 0.2
@@ -140,7 +143,14 @@ def start_of(source: str) -> Path:
 
 
 def begin(
-    place: Path, source: str, *, replace: bool, axes: str | None, time: int | None
+    place: Path,
+    source: str,
+    start: StartSettings,
+    schedule: Schedule | None = None,
+    *,
+    replace: bool,
+    axes: str | None,
+    time: int | None,
 ) -> list[tuple[str, str]]:
     """Start a project from what was learned elsewhere; return what to tell of it.
 
@@ -150,6 +160,10 @@ def begin(
         A project folder, or a volume, which gets a project if it has none.
     source : str
         The project that has learned, or its volume; a model file; or a name in the library.
+    start : StartSettings
+        Which weights are taken over.
+    schedule : str, optional
+        Which of them learn from then on; as the project has it by default.
     replace : bool
         Whether to forget what the project has learned so far.
     axes, time : optional
@@ -169,15 +183,21 @@ def begin(
         else:
             session.open_volume(place, axes=axes, time=time)
         before = (None, session.model_revision)
-        follow(session, session.start_from(theirs, replace=replace))
+        follow(session, session.start_from(theirs, start=start, replace=replace))
+        if schedule is not None:
+            learning = session.settings.learning
+            session.configure(learning=dataclasses.replace(learning, schedule=schedule))
+        assert session.project is not None
+        folder = ("Project", str(session.project.folder))
+        if session.awaits_strokes:
+            return [folder, ("Model", f"none yet: layers from {theirs} wait for strokes")]
         if not session.wait_for(
             lambda: session.learning.shown_model not in before, _RESTORE_SECONDS
         ):
             raise JobFailedError(session.learning.message or "The model could not be loaded.")
         names = [one.name for one in session.classes if one.value in session.classes_from_start]
-        assert session.project is not None
         return [
-            ("Project", str(session.project.folder)),
+            folder,
             ("Model", f"{session.learning.shown_model}, from {theirs}"),
             ("Known from the start", ", ".join(names) or "nothing: paint each class"),
         ]

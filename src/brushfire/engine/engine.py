@@ -25,6 +25,7 @@ from brushfire.geometry import Grid
 from brushfire.learning.learner import Learner
 from brushfire.networks.kernels import forget_buffer
 from brushfire.networks.model import SegmentationModel
+from brushfire.networks.snapshot import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +73,8 @@ class Engine:
         Whether to look for places where another stroke would teach most.
     examples : Examples, optional
         Labelled voxels of other volumes, which are learned beside the strokes.
+    weights : ModelSnapshot, optional
+        What a network without a model begins with, see `Learner`.
     """
 
     def __init__(
@@ -87,12 +90,13 @@ class Engine:
         revision: int = 0,
         scout: bool = True,
         examples: Examples | None = None,
+        weights: ModelSnapshot | None = None,
     ) -> None:
         self.device = choose_device(device)
         self._volume = volume
         self._settings = (network, learning)
         self._seed = seed
-        self._examples = examples
+        self._examples, self._weights = examples, weights
         self._network_bytes = self._tile_bytes = network_bytes
         self._inbox = Inbox()
         self._outbox = Outbox(OUTBOX_BYTES, lambda: self._inbox.urgent)
@@ -220,6 +224,7 @@ class Engine:
             case m.Stop():
                 self._coach.stop()
             case m.Reset():
+                self._weights = None
                 self._coach.reset()
                 self._show(None)
             case m.UndoModel():
@@ -256,9 +261,13 @@ class Engine:
         network = start.model.settings
         self._examples, self._settings = start.examples, (network, self._settings[1])
         self._coach.replace(self._make_learner, network)
-        # Numbered here, where models are made: nobody else knows the newest.
+        self._weights = start.model
+        if not answers(start.model):
+            self._coach.reset()
+            self._show(None)
+            return
         model = SegmentationModel.from_snapshot(start.model)
-        model.classes = start.classes
+        # Numbered here, where models are made: nobody else knows the newest.
         self._restore(model.snapshot(self._newest_revision + 1, start.model.metrics))
 
     def _undo(self) -> None:
@@ -288,6 +297,7 @@ class Engine:
             revision=self._newest_revision,
             step_bytes=network_budget(self.device, self._network_bytes),
             examples=self._examples,
+            weights=self._weights,
         )
 
     # -- failures ----------------------------------------------------------------------------

@@ -98,14 +98,14 @@ class Configure(Command):
 
 @dataclass(frozen=True, slots=True)
 class Begin(Command):
-    """Show a model of another volume, as the next revision, and learn its labelled voxels too.
+    """Go on from a model of another volume, and learn its labelled voxels too.
 
-    ``classes`` are the values that its outputs have here; ``examples`` is None where a model came
-    without labelled voxels.
+    ``examples`` is None where a model came without labelled voxels. A model that answers, see
+    `answers`, is shown, as the next revision; the layers of another are what a new network begins
+    with.
     """
 
     model: ModelSnapshot
-    classes: tuple[int, ...]
     examples: Examples | None
 
 

@@ -112,6 +112,16 @@ class Examples:
         rows = np.concatenate(kept) if kept else np.zeros(0, np.intp)
         return Examples(self.features[rows], self.classes[rows])
 
+    def split(self, share: int) -> tuple[Examples, Examples]:
+        """Return all but one of ``share`` of each class, and those that are left out."""
+        apart = np.zeros(len(self), bool)
+        for value in np.unique(self.classes):
+            apart[np.flatnonzero(self.classes == value)[share - 1 :: share]] = True
+        return (
+            Examples(self.features[~apart], self.classes[~apart]),
+            Examples(self.features[apart], self.classes[apart]),
+        )
+
     def to_bytes(self) -> bytes:
         """Return a safetensors file."""
         arrays = {"features": np.ascontiguousarray(self.features), "classes": self.classes}

@@ -71,11 +71,13 @@ def fit_pixels(
         pixels.trees.votes.zero_()
 
 
-def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:
+def start_head(
+    model: SegmentationModel, cache: SlabCache, sites: Sequence[Site], *, taught: bool = False
+) -> None:
     """Fit the head of a model without features, and standardise its inputs.
 
     Of MS-D's maps it takes those that are the inputs themselves: random layers tell no more. Of
-    other networks it takes all that they have.
+    other networks, and of layers that know something, it takes all that they have.
 
     Parameters
     ----------
@@ -83,15 +85,18 @@ def start_head(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
         Nothing was trained yet.
     cache, sites
         Where the strokes are.
+    taught : bool
+        Whether the layers have learned elsewhere, and how inputs are standardised with them.
     """
-    raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
-    model.input_mean.copy_(raw.mean(0))
-    model.input_std.copy_(raw.std(0, correction=0).clamp(min=1e-6))
-    if model.settings.architecture == MSD:
-        fit_head(model, (raw - model.input_mean) / model.input_std, classes)
-    else:
-        note_normalisation(model, cache, sites)
-        fit_head(model, *maps_at(model, cache, sites))
+    if not taught:
+        raw, classes = _chosen(*probe(model, cache, sites, picked(model.raw_inputs)))
+        model.input_mean.copy_(raw.mean(0))
+        model.input_std.copy_(raw.std(0, correction=0).clamp(min=1e-6))
+        if model.settings.architecture == MSD:
+            fit_head(model, (raw - model.input_mean) / model.input_std, classes)
+            return
+    note_normalisation(model, cache, sites)
+    fit_head(model, *maps_at(model, cache, sites))
 
 
 def note_normalisation(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> None:

@@ -27,6 +27,7 @@ from brushfire.learning.reports import Evaluation, Proposal, StepReport, Verdict
 from brushfire.learning.sampler import PatchSampler, SlabCache, square_around
 from brushfire.learning.settings import check_patch
 from brushfire.learning.training import Trainer
+from brushfire.learning.transfer.forgetting import SHARE, Memory
 from brushfire.learning.warming import warm_up
 from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks.halo import measure_halo
@@ -86,6 +87,9 @@ class Learner:
         Memory that a step, or a look at some strokes, may take; without a limit by default.
     examples : Examples, optional
         Labelled voxels of other volumes to start from.
+    weights : ModelSnapshot, optional
+        What the project started from: where it is of the same shape, the layers of a new network
+        begin with its.
 
     Raises
     ------
@@ -104,12 +108,18 @@ class Learner:
         revision: int = 0,
         step_bytes: float = math.inf,
         examples: Examples | None = None,
+        weights: ModelSnapshot | None = None,
     ) -> None:
         check_patch(network, learning)
         self._volume = volume
         self._network = network
         self._learning = learning
         self._examples = examples if learning.examples else None
+        self._memory: Memory | None = None
+        if self._examples is not None:
+            self._examples, kept = self._examples.split(SHARE)
+            self._memory = Memory(kept, weights)
+        self._weights = weights if weights is not None and weights.settings == network else None
         self._device = torch.device(device)
         self._seed = seed
         self._rng = np.random.default_rng(seed)
@@ -421,6 +431,9 @@ class Learner:
             "held_out_regions": [list(seed) for seed in self._regions.seeds],
             **finish.evaluation.to_metrics(),
         }
+        remembered = self._memory.ask(model) if self._memory else None
+        if remembered is not None:
+            metrics["before"] = remembered.to_metrics()
         snapshot = model.snapshot(self._revision, metrics)
         self._history = [*self._history[1 - _HISTORY :], snapshot]
         self._race.show(winner)
@@ -572,6 +585,9 @@ class Learner:
                 got=f"{len(self._classes)} class(es)",
                 do=missing,
             )
+        if self._trainer is None and self._weights is not None and self._learning.pretrained:
+            model = SegmentationModel.from_snapshot(self._weights).with_classes(self._classes)
+            self._trainer = self._new_trainer(model.to(self._device), restored=False, taught=True)
         if self._trainer is None:
             statistics = self._volume.statistics()
             with torch.random.fork_rng(devices=[]):
@@ -587,7 +603,9 @@ class Learner:
             self._trainer = self._new_trainer(model.to(self._device), restored=False)
         return self._trainer
 
-    def _new_trainer(self, model: SegmentationModel, *, restored: bool) -> Trainer:
+    def _new_trainer(
+        self, model: SegmentationModel, *, restored: bool, taught: bool = False
+    ) -> Trainer:
         examples = self._examples
         if examples is not None and examples.features.shape[1] != model.inputs:
             raise LearningError(
@@ -600,6 +618,7 @@ class Learner:
             self._learning,
             self._anywhere(),
             restored=restored,
+            taught=taught,
             seed=self._seed,
             examples=examples,
         )

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Measured = Literal["held out", "cross-validated", "not at all"]
 
+_CHANCE = 0.005  # of mean Dice: less makes no difference
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -149,3 +151,65 @@ class Proposal:
         """Of the model that is shown from now on."""
         kept = self.shown if self.snapshot is None else None
         return kept or self.evaluation
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """Agreement with labelled voxels of other volumes that no fit has learned.
+
+    Parameters
+    ----------
+    dice : float
+        Mean over classes, of the model that is shown.
+    at_start : float or None
+        Of the model that the project started from; None where it is not known any more.
+    voxels : int
+        How many were asked for.
+    """
+
+    dice: float
+    at_start: float | None
+    voxels: int
+
+    def to_metrics(self) -> dict[str, Any]:
+        """Return it as values that JSON can hold."""
+        return {"dice": self.dice, "at_start": self.at_start, "voxels": self.voxels}
+
+    @classmethod
+    def from_metrics(cls, found: Mapping[str, Any] | None) -> Remembered | None:
+        """Return what a model was saved with; None where it has none."""
+        if not found:
+            return None
+        return cls(float(found["dice"]), found.get("at_start"), int(found.get("voxels", 0)))
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Mean Dice on held-out strokes after the same steps.
+
+    Parameters
+    ----------
+    started, scratch : float
+        With the start, and without.
+    steps : int
+        Gradient steps that each made.
+    strokes : int
+        Held-out strokes that both were asked for.
+    """
+
+    started: float
+    scratch: float
+    steps: int
+    strokes: int
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        gain = self.started - self.scratch
+        if abs(gain) < _CHANCE:
+            said = "makes no difference"
+        else:
+            said = "helps" if gain > 0 else "does harm"
+        return (
+            f"The start {said}: Dice {self.started:.3f} with it and {self.scratch:.3f} from"
+            f" scratch, on {self.strokes} held-out strokes after {self.steps} gradient steps."
+        )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brushfire.errors import SettingsError
-from brushfire.learning.transfer.schedules import SCHEDULES, Schedule
+from brushfire.learning.transfer.schedules import SCHEDULES, Schedule, check_schedule
 from brushfire.networks.architectures import MSD, architecture_of
 
 if TYPE_CHECKING:
@@ -113,14 +113,16 @@ class LearningSettings:
 
 
 def check_patch(network: NetworkSettings, learning: LearningSettings) -> None:
-    """Check that a network can learn from patches.
+    """Check that a network can learn so, and from such patches.
 
     Raises
     ------
     SettingsError
-        If patches are not wider than a dilation: that layer would only see beyond their edges. Or
-        if they are smaller than the windows of a network that takes no others.
+        If its schedule is of no use to the network. If patches are not wider than a dilation: that
+        layer would only see beyond their edges. Or if they are smaller than the windows of a
+        network that takes no others.
     """
+    check_schedule(learning.schedule, network)
     least = network.least_patch
     if learning.patch >= least:
         return

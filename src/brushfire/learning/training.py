@@ -56,6 +56,8 @@ class Trainer:
         Intensities anywhere in the volume, (channels, slices, y, x), to see how noisy it is.
     restored : bool
         Whether the model has learnt already.
+    taught : bool
+        Whether its layers have, elsewhere, and only its head is new.
     examples : Examples, optional
         Labelled voxels of other volumes, which fits learn beside the strokes.
     seed : int
@@ -78,13 +80,14 @@ class Trainer:
         slabs: Sequence[Block],
         *,
         restored: bool,
+        taught: bool = False,
         seed: int,
         examples: Examples | None = None,
     ) -> None:
         self.steps = 0
         self.lost = 0
         self._settings = settings
-        self._restored = restored
+        self._restored, self._taught = restored, taught
         self._examples = examples
         self._informed: SegmentationModel | None = None
         self._cross_fits: CrossFits | None = None
@@ -147,7 +150,7 @@ class Trainer:
         self._fitted_at = self.steps
         if average.pixels is None:
             if not self.trained:
-                start_head(average, slabs, sites)
+                start_head(average, slabs, sites, taught=self._taught)
                 self._model.load_state_dict(average.state_dict())
             return
         raw, classes = probe(average, slabs, sites, picked(average.raw_inputs))

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from brushfire.networks.settings import NetworkSettings, suggest_settings
-from brushfire.networks.snapshot import ModelSnapshot
+from brushfire.networks.snapshot import ModelSnapshot, answers
 
 if TYPE_CHECKING:
     from brushfire.networks.halo import measure_halo
@@ -19,6 +19,7 @@ __all__ = [
     "ModelSnapshot",
     "NetworkSettings",
     "SegmentationModel",
+    "answers",
     "measure_halo",
     "suggest_settings",
 ]

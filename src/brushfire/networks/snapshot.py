@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from brushfire.errors import ModelError, SettingsError
@@ -48,6 +48,18 @@ class ModelSnapshot:
     halo: int
     metrics: dict[str, Any] = field(default_factory=dict)
 
+    def renamed(self, classes: tuple[int, ...]) -> ModelSnapshot:
+        """Return the same model with other class values for its outputs, in the same order."""
+        header = read_header(self.weights)
+        about = json.loads(header["__metadata__"][_KEY])
+        header["__metadata__"][_KEY] = json.dumps({**about, "classes": classes})
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % _LENGTH_BYTES)  # tensors begin at a multiple of 8 bytes
+        length = int.from_bytes(self.weights[:_LENGTH_BYTES], "little")
+        tensors = self.weights[_LENGTH_BYTES + length :]
+        weights = len(text).to_bytes(_LENGTH_BYTES, "little") + text + tensors
+        return replace(self, weights=weights, classes=classes)
+
     @classmethod
     def from_bytes(cls, weights: bytes) -> ModelSnapshot:
         """Return the snapshot that a safetensors file describes; the weights are not looked at.
@@ -75,6 +87,11 @@ class ModelSnapshot:
                 got=f"{type(error).__name__}: {error}",
                 do=_NEXT,
             ) from error
+
+
+def answers(model: ModelSnapshot) -> bool:
+    """Whether a model tells classes apart; a start may have left nothing that does."""
+    return bool(model.metrics.get("answers", True))
 
 
 def describe(

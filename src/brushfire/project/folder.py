@@ -25,6 +25,7 @@ SUFFIX = ".brushfire"
 _FILE = "project.json"
 _MODELS = "models"
 _EXAMPLES = "examples.safetensors"
+_WEIGHTS = "start.safetensors"
 _LOG = "log.jsonl"
 _OURS = {
     "annotations.zarr",
@@ -35,6 +36,7 @@ _OURS = {
     _MODELS,
     "predictions",
     "pyramid",
+    _WEIGHTS,
 }
 
 
@@ -152,22 +154,47 @@ class Project:
         names = (path.stem for path in (self.folder / _MODELS).glob("*.safetensors"))
         return tuple(sorted(int(name) for name in names if name.isdecimal()))
 
-    def save_examples(self, examples: Examples | None) -> None:
-        """Keep labelled voxels of other volumes, which are learned beside the strokes, or none.
+    def save_start(self, examples: Examples | None, weights: ModelSnapshot | None) -> None:
+        """Keep what the project starts from, or nothing.
+
+        Parameters
+        ----------
+        examples : Examples or None
+            Labelled voxels of other volumes, which are learned beside the strokes.
+        weights : ModelSnapshot or None
+            What a new network begins with.
 
         Raises
         ------
         StorageError
             If the disk refuses.
         """
-        path = self.folder / _EXAMPLES
-        if examples is not None:
-            _write(path, examples.to_bytes(), "what it started from")
-            return
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise _refusal(error, path, "what it started from") from error
+        parts = {
+            _EXAMPLES: None if examples is None else examples.to_bytes(),
+            _WEIGHTS: None if weights is None else weights.weights,
+        }
+        for name, data in parts.items():
+            path = self.folder / name
+            if data is not None:
+                _write(path, data, "what it started from")
+                continue
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise _refusal(error, path, "what it started from") from error
+
+    def load_weights(self) -> ModelSnapshot | None:
+        """Return what a new network begins with; None where there is nothing.
+
+        Raises
+        ------
+        ModelError
+            If the file is damaged, or of a newer version.
+        StorageError
+            If the disk refuses.
+        """
+        data = self._read_start(_WEIGHTS)
+        return None if data is None else ModelSnapshot.from_bytes(data)
 
     def load_examples(self) -> Examples | None:
         """Return the labelled voxels that the project started from; None where there are none.
@@ -179,14 +206,15 @@ class Project:
         StorageError
             If the disk refuses.
         """
-        path = self.folder / _EXAMPLES
-        if not path.is_file():
-            return None
+        data = self._read_start(_EXAMPLES)
+        return None if data is None else Examples.from_bytes(data).thinned()  # a file of any size
+
+    def _read_start(self, name: str) -> bytes | None:
+        path = self.folder / name
         try:
-            data = path.read_bytes()
+            return path.read_bytes() if path.is_file() else None
         except OSError as error:
             raise _refusal(error, path, "what it started from") from error
-        return Examples.from_bytes(data).thinned()  # a file of any size
 
     def log(self, event: str, **values: object) -> None:
         """Add a line to `log.jsonl`: the time, ``event`` and ``values`` (as text if need be).

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from brushfire.errors import ProjectError
 from brushfire.jobs import JobReport, Jobs
+from brushfire.learning.reports import Worth
 from brushfire.library import Entry, bare_name
 from brushfire.session.starting import Lesson
 from brushfire.session.states import JobState
@@ -90,6 +91,10 @@ class JobBoard:
         self._check_alone("save", name, "Models are saved to the library one at a time.")
         title = f"Saving {name} to the library"
         return self._start_once(JobState(self.next_id, "save", title, path=name), work)
+
+    def start_measuring(self, work: Work) -> int:
+        """Measure what a start was worth; return the job's id, that of one under way if any."""
+        return self._start_once(JobState(self.next_id, "worth", "Learning from scratch, too"), work)
 
     def _check_alone(self, kind: str, path: str, rule: str) -> None:
         for state in self.states:
@@ -217,4 +222,6 @@ def _describe(result: Any) -> str:
         return f"Started from {result.name}."
     if isinstance(result, Entry):
         return f"Saved to the library as {result.name}."
+    if isinstance(result, Worth):
+        return str(result)
     return f"Done and checked: {result.path}"

@@ -56,11 +56,11 @@ class Keeper:
         if project is not None:
             self._clerk.do(lambda: self._save(project, state, shown))
 
-    def save_examples(self, examples: Examples | None) -> None:
+    def save_start(self, examples: Examples | None, weights: ModelSnapshot | None) -> None:
         """Write what the project starts from, or remove it; returns at once."""
         project = self.project
         if project is not None:
-            self._clerk.do(lambda: project.save_examples(examples))
+            self._clerk.do(lambda: project.save_start(examples, weights))
 
     def note(self, event: str, **values: object) -> None:
         """Add a line to the project's log; returns at once."""

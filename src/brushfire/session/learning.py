@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brushfire.engine import messages as m
+from brushfire.learning.reports import Remembered
 from brushfire.session.states import LearningState, ScorePoint
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class LearningRecord:
                     "can_undo": can_undo,
                     "seen_annotations": annotations,
                     "verdict": verdict,
+                    "remembered": Remembered.from_metrics(snapshot.metrics.get("before")),
                 }
                 if evaluation is not None:
                     changes["evaluation"] = evaluation

@@ -51,7 +51,9 @@ class Opening:
     model : ModelSnapshot or None
         The model that was shown last.
     examples : Examples or None
-        What the project started from.
+        Labelled voxels that the project started from.
+    weights : ModelSnapshot or None
+        What a new network begins with.
     warnings : tuple of str
         What could not be read back.
     """
@@ -62,6 +64,7 @@ class Opening:
     state: ProjectState
     model: ModelSnapshot | None = None
     examples: Examples | None = None
+    weights: ModelSnapshot | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -117,12 +120,12 @@ def resolve_opening(volume: Volume, folder: Path | None, *, budget_bytes: int) -
         volume = volume.with_voxel_size(noted.voxel_size)
     volume = find_pyramid(volume, folder / "pyramid") or volume
     model, warning = _last_model(project, models)
-    examples, doubt = _examples(project)
+    examples, weights, doubt = _start_of(project)
     labels = open_annotations(folder, volume.shape)  # last: from here on the folder is locked
     classes = with_classes_of(project.state.classes, labels)
     warnings = tuple(text for text in (labels.recovery, warning, doubt) if text)
     state = replace(project.state, classes=classes)
-    return Opening(volume, project, labels, state, model, examples, warnings)
+    return Opening(volume, project, labels, state, model, examples, weights, warnings)
 
 
 def reference(volume: Volume, *, confirmed: bool = False) -> VolumeReference:
@@ -176,12 +179,14 @@ def _last_model(
         return None, f"The last model cannot be shown: start learning to get a new one. {error}"
 
 
-def _examples(project: Project) -> tuple[Examples | None, str | None]:
+def _start_of(
+    project: Project,
+) -> tuple[Examples | None, ModelSnapshot | None, str | None]:
     """Return what a project started from, or why that cannot be learned from."""
     try:
-        return project.load_examples(), None
+        return project.load_examples(), project.load_weights(), None
     except BrushfireError as error:
-        return None, f"Learning goes on without what the project started from. {error}"
+        return None, None, f"Learning goes on without what the project started from. {error}"
 
 
 def first_classes() -> tuple[LabelClass, ...]:

@@ -79,7 +79,7 @@ def prepare_saving(
         library = Library()
         library.check_free(name, replace=replace)
         whole = SegmentationModel.from_snapshot(snapshot)
-        model = part_of(whole, classes, whence, len(volume.channels))
+        model = part_of(whole, classes, whence)
         examples = _examples(model, volume, strokes, before, progress, cancelled)
         metrics = {key: snapshot.metrics[key] for key in _METRICS if key in snapshot.metrics}
         started = snapshot.metrics.get("started_from", "")

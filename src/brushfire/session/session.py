@@ -21,6 +21,7 @@ from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.learning.warming import begin_to_warm_up
 from brushfire.networks import kernels
 from brushfire.networks.settings import NetworkSettings
+from brushfire.networks.snapshot import answers
 from brushfire.prediction import PredictionStore
 from brushfire.project import ProjectState, Settings, default_folder, open_project
 from brushfire.session.board import JobBoard
@@ -29,6 +30,7 @@ from brushfire.session.exports import resolve_export
 from brushfire.session.keeper import Keeper
 from brushfire.session.learning import LearningRecord
 from brushfire.session.line import EngineLine
+from brushfire.session.measuring import prepare_measuring
 from brushfire.session.memory import default_budget, shares
 from brushfire.session.opening import (
     TILE,
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
     from brushfire.geometry import Scale
     from brushfire.learning.examples import Examples
     from brushfire.learning.places import Place
+    from brushfire.learning.transfer.strategies import StartSettings
+    from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project
     from brushfire.session.opening import Opening
     from brushfire.session.shelf import Offer
@@ -127,6 +131,7 @@ class Session:
         shares(self._budget)
         self._settings: Settings | None = None
         self._examples: Examples | None = None
+        self._weights: ModelSnapshot | None = None
         self._table = ClassTable()
         self._line: EngineLine | None = None
         self._view: Box | None = None
@@ -157,6 +162,12 @@ class Session:
     def model_revision(self) -> int | None:
         """The model that is shown, or will be as soon as it is loaded; None where there is none."""
         return None if self._record.snapshot is None else self._record.snapshot.revision
+
+    @property
+    def awaits_strokes(self) -> bool:
+        """Whether layers were taken over that tell no classes before strokes are learned."""
+        start = self._weights
+        return start is not None and self._record.snapshot is None and not answers(start)
 
     @property
     def classes_from_start(self) -> frozenset[int]:
@@ -314,7 +325,7 @@ class Session:
         self._line = self._view = None
         self._keeper = Keeper(None)
         self._settings, self._table, self.confirmed = None, ClassTable(), False
-        self._examples = None
+        self._examples = self._weights = None
         self._record = LearningRecord(self._device)
         self._tell_everything()
 
@@ -448,7 +459,13 @@ class Session:
         """End learning; the shown model stays."""
         self._send(m.Stop())
 
-    def start_from(self, place: str | Path, *, replace: bool = False) -> int:
+    def start_from(
+        self,
+        place: str | Path,
+        *,
+        start: StartSettings | None = None,
+        replace: bool = False,
+    ) -> int:
         """Take over what was learned elsewhere; return the job's id.
 
         The model is shown at once, and the labelled voxels that come with it are learned beside the
@@ -460,6 +477,9 @@ class Session:
         place : path or str
             Another project, which nobody else has open; or a model file; or the name of a model in
             the library.
+        start : StartSettings, optional
+            Which of its weights are taken over; all by default. Where that leaves nothing that
+            tells classes apart, no model is shown until the first strokes are learned.
         replace : bool
             Whether that takes the place of what was learned here.
 
@@ -469,7 +489,7 @@ class Session:
             It is the project that is open, or that one has learned something already.
         """
         self._need_volume()
-        job = self._board.start_lesson(*prepare_start(self, place, replace=replace))
+        job = self._board.start_lesson(*prepare_start(self, place, start, replace=replace))
         self._tell_news()
         return job
 
@@ -514,12 +534,44 @@ class Session:
         """Models of the library, the most fitting first, as the last `browse_library` found."""
         return self._shelf.offers
 
+    @property
+    def scratch_score(self) -> float | None:
+        """What `Offer.score` is for no start at all; None while there are too few strokes."""
+        return self._shelf.scratch
+
+    def measure_start(self, steps: int = 100) -> int:
+        """Measure what the start was worth, beside what goes on; return the job's id.
+
+        The network learns twice from the strokes that are there, with the start and from scratch,
+        and both are asked for the same held-out strokes; the job's message is the answer.
+
+        Parameters
+        ----------
+        steps : int
+            Gradient steps of each.
+
+        Raises
+        ------
+        ProjectError
+            The project started from nothing.
+        """
+        work = prepare_measuring(
+            self, self._weights, self._examples, steps,
+            step_bytes=shares(self._budget).network // 2,  # the engine's steps go on
+        )  # fmt: skip
+        job = self._board.start_measuring(work)
+        self._tell_news()
+        return job
+
     def browse_library(self) -> None:
         """Look what the library offers for this volume; `library_changed` follows."""
-        self._shelf.look(self._need_volume())
+        self._shelf.look(self._need_volume(), self._need_labels().snapshot())
 
     def reset(self) -> None:
         """Forget what was learned, here and where it started from; the strokes stay."""
+        if self._weights is not None:
+            self._weights = None
+            self._keeper.save_start(self._examples, None)
         self._learn_beside(None)
         self._send(m.Reset())
 
@@ -677,7 +729,8 @@ class Session:
             learning=replace(settings.learning, cache_bytes=parts.learning),
             memory_budget_bytes=budget,
         )
-        model, self._examples = opening.model, opening.examples
+        model = opening.model
+        self._examples, self._weights = opening.examples, opening.weights
         self._table = ClassTable(opening.state.classes, model.classes if model else ())
         self._record = LearningRecord(self._device, model)
         self._told_revision = 0
@@ -755,6 +808,7 @@ class Session:
             scout=self._suggest,
             revision=max([*(project.models() if project else ()), self._record.newest]),
             examples=self._examples,
+            weights=self._weights,
         )
 
     def _need_engine(self) -> EngineLine:
@@ -865,13 +919,14 @@ class Session:
         classes, values = match_classes(self.classes, lesson.classes, fresh=fresh)
         model, known = lesson.model, lesson.examples
         examples = None if known is None else known.renumbered(values)
-        named = tuple(values[value] for value in model.classes)
+        model = model.renamed(tuple(values[value] for value in model.classes))
         # From here on nothing can fail.
         self._table.replace(classes)
         self._settings, self._examples = replace(self.settings, network=model.settings), examples
-        self._need_engine().send(m.Begin(model, named, examples))
+        self._weights = model
+        self._need_engine().send(m.Begin(model, examples))
         self._save()
-        self._keeper.save_examples(examples)
+        self._keeper.save_start(examples, self._weights)
         self._keeper.note("started", source=lesson.name, voxels=len(known or ()))
         self._later(self.events.classes_changed)
         self._later(self.events.active_class_changed, self.active_class)
@@ -883,7 +938,7 @@ class Session:
         if self._examples is not None or examples is not None:
             self._examples = examples
             self._send(m.SetExamples(examples))
-            self._keeper.save_examples(examples)
+            self._keeper.save_start(examples, self._weights)
 
     def _show(self, revision: int) -> None:
         if self.predictions is not None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from brushfire.errors import BrushfireError
 from brushfire.jobs import Jobs
-from brushfire.library import Library, fingerprint_of, rank
+from brushfire.library import Library, fingerprint_of, rank, read_model_file
 from brushfire.library.fingerprints import RELATED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from brushfire.annotations import AnnotationSnapshot
     from brushfire.library import Fingerprint, ModelCard
     from brushfire.volumes import Volume
+
+_COMPARED = 12  # models that are asked about strokes, those of the most alike data first
+_CHANCE = 0.005  # of mean Dice: less is no reason to propose anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +39,12 @@ class Offer:
         Why it is no start here, or "".
     apart : float or None
         How unlike its data are, see `brushfire.library.distance`; None where nobody knows.
+    score : float or None
+        Mean Dice of linear fits on what its layers see at strokes that they were not taught, see
+        `brushfire.learning.transfer.ranking`; None while there are too few strokes.
     proposed : bool
-        Whether it is the one to take: the nearest, where its data have something in common.
+        Whether it is the one to take: the best by its score where there are such and it is better
+        than from scratch, else the nearest, where its data have something in common.
     """
 
     name: str
@@ -41,6 +52,7 @@ class Offer:
     card: ModelCard | None
     problem: str = ""
     apart: float | None = None
+    score: float | None = None
     proposed: bool = False
 
 
@@ -52,15 +64,26 @@ class Shelf:
 
     def __init__(self) -> None:
         self.offers: tuple[Offer, ...] = ()
+        self.scratch: float | None = None
         self._threads = Jobs()
         self._newest = 0
         self._known: tuple[object, Fingerprint] | None = None  # used by one thread at a time
 
-    def look(self, volume: Volume) -> None:
-        """Read what there is; `fetch` tells when that is done."""
+    def look(self, volume: Volume, labels: AnnotationSnapshot) -> None:
+        """Read what there is; `fetch` tells when that is done.
+
+        Parameters
+        ----------
+        volume : Volume
+            That is open.
+        labels : AnnotationSnapshot
+            Its strokes, on which starts are compared.
+        """
         self._threads.cancel(self._newest)
         self._newest += 1
-        self._threads.start(self._newest, lambda progress, cancelled: self._read(volume))
+        self._threads.start(
+            self._newest, lambda progress, cancelled: self._read(volume, labels, cancelled)
+        )
 
     def fetch(self) -> tuple[bool, Exception | None]:
         """Take in what was read; return whether something was, and what went wrong."""
@@ -68,32 +91,30 @@ class Shelf:
         for report in self._threads.fetch():
             if report.job == self._newest and report.state in ("finished", "failed"):
                 read, error = True, report.error
-                self.offers = report.result or ()
+                self.offers, self.scratch = report.result or ((), None)
         return read, error
 
     def close(self) -> None:
         """Drop everything and end the thread."""
         self._threads.close()
         self._threads.fetch()
-        self.offers, self._known = (), None
+        self.offers, self.scratch, self._known = (), None, None
 
-    def _read(self, volume: Volume) -> tuple[Offer, ...]:
+    def _read(
+        self, volume: Volume, labels: AnnotationSnapshot, cancelled: Callable[[], bool]
+    ) -> tuple[tuple[Offer, ...], float | None]:
         entries = Library().entries()
         if not entries:
-            return ()
+            return (), None
         here = self._fingerprint(volume)
         paths = {entry.name: entry.path for entry in entries}
         ranked = rank([entry.card for entry in entries if entry.card is not None], here)
-        offers = [
-            Offer(card.name, paths[card.name], card, _problem(card, here), apart)
-            for card, apart in ranked
-        ]
+        offers = [Offer(card.name, paths[card.name], card, apart=apart) for card, apart in ranked]
+        offers, scratch = _scored(offers, volume, labels, cancelled)
+        best = _best(offers, scratch)
+        offers = [replace(one, proposed=one is best) for one in offers]
         offers += [Offer(one.name, one.path, None, one.problem) for one in entries if one.problem]
-        offers.sort(key=lambda one: bool(one.problem))  # those that can be taken come first
-        near = next((one for one in offers if not one.problem and one.apart is not None), None)
-        if near is None or near.apart is None or near.apart > RELATED:
-            return tuple(offers)
-        return tuple(replace(one, proposed=one is near) for one in offers)
+        return tuple(offers), scratch
 
     def _fingerprint(self, volume: Volume) -> Fingerprint:
         """Return what the volume is like; measured once."""
@@ -103,7 +124,35 @@ class Shelf:
         return self._known[1]
 
 
-def _problem(card: ModelCard, here: Fingerprint) -> str:
-    count = len(here.channels)
-    many = "s" if card.channels > 1 else ""
-    return "" if card.channels == count else f"It takes {card.channels} channel{many}, not {count}."
+def _scored(
+    offers: list[Offer],
+    volume: Volume,
+    labels: AnnotationSnapshot,
+    cancelled: Callable[[], bool],
+) -> tuple[list[Offer], float | None]:
+    """Return offers by their scores on strokes, and that of a start from scratch."""
+    from brushfire.learning.transfer.ranking import StartScores
+    from brushfire.networks import SegmentationModel
+
+    scores = StartScores(volume, labels)
+    scratch = scores.of_scratch()
+    if scratch is None:
+        return offers, None
+    found = []
+    for place, offer in enumerate(offers):
+        if place < _COMPARED and not cancelled():
+            with suppress(BrushfireError):  # damaged since it was listed: taking it will tell
+                model = SegmentationModel.from_snapshot(read_model_file(offer.path).model)
+                offer = replace(offer, score=scores.of(model))
+        found.append(offer)
+    # Those that tie stay in the order of their data.
+    return sorted(found, key=lambda one: -1.0 if one.score is None else -one.score - 1), scratch
+
+
+def _best(offers: list[Offer], scratch: float | None) -> Offer | None:
+    """Return the offer that is proposed, if any."""
+    first = offers[0] if offers else None
+    if first is not None and scratch is not None and first.score is not None:
+        return first if first.score > scratch + _CHANCE else None
+    near = next((one for one in offers if one.apart is not None), None)
+    return near if near is not None and (near.apart or 0) <= RELATED else None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brushfire.geometry import Scale
     from brushfire.jobs import Work
     from brushfire.learning.examples import Examples
+    from brushfire.learning.transfer.strategies import StartSettings
     from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel
     from brushfire.project import Project
     from brushfire.session.session import Session
@@ -85,7 +86,9 @@ def find_start(place: str | Path) -> Path:
     return path
 
 
-def prepare_start(session: Session, place: str | Path, *, replace: bool) -> tuple[Path, Work]:
+def prepare_start(
+    session: Session, place: str | Path, start: StartSettings | None, *, replace: bool
+) -> tuple[Path, Work]:
     """Return what a session starts from, and the work of reading it, which gives a `Lesson`.
 
     Raises
@@ -111,7 +114,12 @@ def prepare_start(session: Session, place: str | Path, *, replace: bool) -> tupl
 
     def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Lesson:
         lesson = read_lesson(
-            path, volume, confirmed=confirmed, progress=progress, cancelled=cancelled
+            path,
+            volume,
+            confirmed=confirmed,
+            start=start,
+            progress=progress,
+            cancelled=cancelled,
         )
         check_patch(lesson.model.settings, learning)
         return lesson
@@ -124,6 +132,7 @@ def read_lesson(
     volume: Volume,
     *,
     confirmed: bool,
+    start: StartSettings | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Lesson:
@@ -137,6 +146,8 @@ def read_lesson(
         The one that it is for.
     confirmed : bool
         Whether the user has confirmed how large its voxels are.
+    start : StartSettings, optional
+        Which weights are taken over; all by default.
     progress, cancelled : callable
         As in `brushfire.jobs.Jobs.start`.
 
@@ -144,9 +155,11 @@ def read_lesson(
     ------
     Cancelled
         Soon after ``cancelled()`` is True.
+    SettingsError
+        That way to start cannot work for the network.
     ModelError
-        There is no model, or one for another number of channels, or with fewer than two of its
-        project's classes; or the file is none, damaged, or of a newer version.
+        There is no model, or one with fewer than two of its project's classes; or the file is
+        none, damaged, or of a newer version.
     LearningError
         The project has no strokes.
     VolumeError
@@ -154,33 +167,50 @@ def read_lesson(
     ProjectError, AnnotationError, StorageError
         The folder is no project, in use elsewhere, or cannot be read.
     """
-    channels = len(volume.channels)
+    from brushfire.learning.transfer.strategies import STRATEGIES, StartSettings
+    from brushfire.learning.transfer.weights import started
+
+    start = start or StartSettings()
     if is_model_file(place) or place.is_file():
-        learned = _learned_of(place, channels)
+        learned = _learned_of(place)
     else:
-        learned = _learned_in(place, channels, progress, cancelled)
-    model, name = learned.model, learned.name
-    statistics = volume.statistics()
-    model.normalise_by(statistics.mean, statistics.std)
-    model.halo = halo_in(model, volume, cancelled=cancelled)
-    remark = ""
+        learned = _learned_in(place, progress, cancelled)
+    name, statistics = learned.name, volume.statistics()
+    model, taken = started(
+        learned.model,
+        start,
+        channels=len(volume.channels),
+        classes=learned.model.classes,
+        mean=statistics.mean,
+        std=statistics.std,
+    )
+    complete = len(taken.classes) == len(model.classes)
+    examples = learned.examples
+    if examples is not None and examples.features.shape[1] != model.inputs:
+        examples = None  # features of other channels
+    if complete:
+        model.halo = halo_in(model, volume, cancelled=cancelled)
+    remarks = [taken.remark]
     if confirmed and learned.voxel_size is not None:
-        remark = _remark(volume.voxel_size[1], learned.voxel_size[1])
+        remarks.append(_remark(volume.voxel_size[1], learned.voxel_size[1]))
     more = "Paint where it is wrong; one class is enough."
-    if learned.examples is None:
+    if examples is None:
         more = "To learn on, paint strokes of two classes."
     said = f"It was learned in {name}. {more}"
-    kept = model.snapshot(0, {"started_from": name, "reason": said})
-    return Lesson(name, learned.classes, kept, learned.examples, remark)
+    how = STRATEGIES[start.weights][0]
+    about = {"started_from": name, "start": how, "answers": complete, "reason": said}
+    kept = model.snapshot(0, about)
+    remark = " ".join(text for text in remarks if text)
+    return Lesson(name, learned.classes, kept, examples, remark)
 
 
-def _learned_of(path: Path, channels: int) -> _Learned:
+def _learned_of(path: Path) -> _Learned:
     """Return what a model file holds."""
     from brushfire.networks import SegmentationModel
 
     file = read_model_file(path)
     classes, data = file.card.classes, file.card.data
-    model = part_of(SegmentationModel.from_snapshot(file.model), classes, path, channels)
+    model = part_of(SegmentationModel.from_snapshot(file.model), classes, path)
     examples = None if file.examples is None else file.examples.thinned()
     size = None if data is None else data.voxel_size
     return _Learned(bare_name(path), classes, model, examples or None, size)
@@ -188,7 +218,6 @@ def _learned_of(path: Path, channels: int) -> _Learned:
 
 def _learned_in(
     folder: Path,
-    channels: int,
     progress: Callable[[int, int], None],
     cancelled: Callable[[], bool],
 ) -> _Learned:
@@ -224,7 +253,7 @@ def _learned_in(
                 do="Put that file back, or learn there again.",
             )
         classes = with_classes_of(project.state.classes, labels)
-        model = _model_of(project, classes, channels)
+        model = _model_of(project, classes)
         examples = collect_examples(
             model, source, labels.snapshot(), progress=progress, cancelled=cancelled
         )
@@ -235,7 +264,7 @@ def _learned_in(
     return _Learned(project.folder.stem, classes, model, examples, size)
 
 
-def _model_of(project: Project, classes: Sequence[LabelClass], channels: int) -> SegmentationModel:
+def _model_of(project: Project, classes: Sequence[LabelClass]) -> SegmentationModel:
     """Return the model that a project shows, with those of its classes that there still are."""
     from brushfire.networks import SegmentationModel
 
@@ -246,25 +275,19 @@ def _model_of(project: Project, classes: Sequence[LabelClass], channels: int) ->
             do="Learn there first, or choose another.",
         )
     snapshot = project.load_model(project.state.shown_model)
-    return part_of(SegmentationModel.from_snapshot(snapshot), classes, project.folder, channels)
+    return part_of(SegmentationModel.from_snapshot(snapshot), classes, project.folder)
 
 
 def part_of(
-    model: SegmentationModel, classes: Sequence[LabelClass], place: object, channels: int
+    model: SegmentationModel, classes: Sequence[LabelClass], place: object
 ) -> SegmentationModel:
-    """Return a model for so many channels, with those of its classes that there still are.
+    """Return a model with those of its classes that there still are.
 
     Raises
     ------
     ModelError
-        If it is for others, or there are fewer than two classes.
+        If there are fewer than two.
     """
-    if model.channels != channels:
-        raise ModelError(
-            f"A model for this volume has {channels} channel(s).",
-            got=f"one with {model.channels}, in {place}",
-            do="Choose what was learned on such volumes.",
-        )
     known = [value for value in model.classes if value in {one.value for one in classes}]
     if len(known) < 2:
         raise ModelError(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from brushfire.engine.messages import Phase
     from brushfire.geometry import Box
     from brushfire.learning.doubts import Doubt
-    from brushfire.learning.reports import Evaluation, Verdict
+    from brushfire.learning.reports import Evaluation, Remembered, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class LearningState:
         Its mean Dice on held-out strokes.
     evaluation : Evaluation or None
         How good it is, each class by itself; None before anything was measured.
+    remembered : Remembered or None
+        What the shown model still knows of what the project started from.
     verdict : Verdict or None
         Which kind of model it is, and why it is that one.
     doubts : tuple of Doubt
@@ -83,6 +85,7 @@ class LearningState:
     shown_dice: float | None = None
     evaluation: Evaluation | None = None
     verdict: Verdict | None = None
+    remembered: Remembered | None = None
     doubts: tuple[Doubt, ...] = ()
     seen_annotations: int = 0
     can_undo: bool = False
@@ -102,7 +105,7 @@ class JobState:
     ----------
     id : int
         To cancel it by.
-    kind : {"pyramid", "export", "start", "save"}
+    kind : {"pyramid", "export", "start", "save", "worth"}
         What it does.
     title : str
         What it does, for people.
@@ -117,7 +120,7 @@ class JobState:
     """
 
     id: int
-    kind: Literal["pyramid", "export", "start", "save"]
+    kind: Literal["pyramid", "export", "start", "save", "worth"]
     title: str
     done: int = 0
     total: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from brushfire.errors import SettingsError
 from brushfire.networks.architectures import architecture_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,21 @@ SCHEDULE_TEXTS: dict[Schedule, ScheduleText] = {
         "low-rank updates", "Linear layers change by a few directions only (LoRA, Hu 2022)."
     ),
 }
+
+
+def check_schedule(schedule: Schedule, network: NetworkSettings) -> None:
+    """Check that a schedule can be of use to a network.
+
+    Raises
+    ------
+    SettingsError
+        With the reason why it is not.
+    """
+    reason = why_not(schedule, network)
+    if reason:
+        raise SettingsError(
+            reason, got=SCHEDULE_TEXTS[schedule].title, do="Choose another schedule."
+        )
 
 
 def why_not(schedule: Schedule, network: NetworkSettings) -> str:
