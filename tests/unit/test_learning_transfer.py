@@ -269,6 +269,16 @@ def test_schedules_move_what_they_say() -> None:
     assert 1.5 < head / stages[-1] < 2.5
 
 
+def test_a_last_layer_that_learns_alone_computes_no_other_gradients() -> None:
+    for network in (UNET, MSD):
+        model = learned(network).train()
+        pace = Pace(model, LearningSettings(schedule="head"), seed=0)
+        pace.prepare(0)
+        torch.autograd.backward((model(torch.randn(1, 1, 32, 32)) ** 2).mean())
+        assert all(value.grad is None for value in model.layers.parameters())
+        assert model.head_weight.grad is not None
+
+
 def test_low_rank_updates_change_linear_layers_by_a_few_directions() -> None:
     model = learned(UNETR).train()
     linear = [m for m in model.layers.modules() if isinstance(m, torch.nn.Linear)]

@@ -32,7 +32,9 @@ class Pace:
         self._model = model
         self._settings = settings
         self._seed = seed
-        self._inner = {id(parameter) for _, parameter in model.layers.named_parameters()}
+        if settings.schedule == "head":  # their gradients would cost, and move nothing
+            for parameter in model.layers.parameters():
+                parameter.requires_grad_(False)
         self._shares = self._graded() if settings.schedule == "graded" else {}
         self._updates = self._low_rank() if settings.schedule == "low-rank" else []
         thin = [factor for update in self._updates for factor in (update.down, update.up)]
