@@ -31,6 +31,7 @@ from brushfire.learning.transfer import schedules, strategies
 from brushfire.learning.transfer.strategies import StartSettings
 from brushfire.learning.transfer.weights import started
 from brushfire.networks import NetworkSettings, SegmentationModel
+from brushfire.networks.architectures import MSD
 from brushfire.volumes import open_volume
 from reporting import needed_data_folder, note, report
 
@@ -54,23 +55,24 @@ class Source:
     """A volume with several subjects.
 
     ``subjects`` are learned first: how many of those for tuning, and which of the others. ``first``
-    is added to class values, so that no two volumes share one. ``patch`` is a side in pixels.
+    is added to class values, so that no two volumes share one. ``patch`` is a side in pixels, ``wide``
+    that of networks which are normalised by what a patch shows: it is to look like a slice.
     """
 
     tuning: int
     others: range
     first: int
     patch: int
+    wide: int
 
 
 SOURCES = {
-    "msd_hippocampus": Source(10, range(0), 0, 64),
-    "brain_slab_jlf": Source(3, range(3, 8), 10, 64),
+    "msd_hippocampus": Source(10, range(0), 0, 64, 64),
+    "brain_slab_jlf": Source(3, range(3, 8), 10, 64, 128),
 }
 OTHER = {"msd_hippocampus": "brain_slab_jlf", "brain_slab_jlf": "msd_hippocampus"}
 
 MARKS = (0, 10, 20, 40, 80, 160, 240, 320)
-QUICK_MARKS = (0, 10, 20)
 FROZEN = 50
 FIT_PIXELS = 300_000
 GOAL = "<= 0.334"
@@ -103,6 +105,12 @@ WAYS = {
     **{f"all, {name}": Way(ALL, name) for name in schedules.SCHEDULES if name != "all"},
     "all, of the other volume": Way(ALL, other=True),
 }
+
+
+def patch_of(network: NetworkSettings, volume: str) -> int:
+    """Return the side in pixels of the patches that a network learns from."""
+    source = SOURCES[volume]
+    return source.patch if network.architecture == MSD else source.wide
 
 
 def possible(way: Way, network: NetworkSettings) -> bool:
@@ -171,18 +179,18 @@ def learned(
     data: Path, network: NetworkSettings, volume: str, seed: int, args: Namespace
 ) -> SegmentationModel:
     """Return a network that has learned several subjects, one after the other, again and again."""
-    source = SOURCES[volume]
+    source, patch = SOURCES[volume], patch_of(network, volume)
     cases = [subject(data, volume, part, tuning=True) for part in range(source.tuning)]
     cases += [subject(data, volume, part) for part in source.others]
     lessons = [
-        Lesson(case, list(range(len(case.truth))), source.patch, 1000 * seed + index)
+        Lesson(case, list(range(len(case.truth))), patch, 1000 * seed + index)
         for index, case in enumerate(cases[: 3 if args.quick else None])
     ]
     counts = {value: sum(one.counts[value] for one in lessons) for value in cases[0].classes}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 500)  # not what a start from scratch begins with
         model = SegmentationModel(network, 1, cases[0].classes)
-    settings = LearningSettings(patch=source.patch, held_out=0.0)
+    settings = LearningSettings(patch=patch, held_out=0.0)
     slabs = [slab for one in lessons for slab in one.slabs]
     trainer = Trainer(model, settings, slabs, restored=False, seed=seed + 500)
     lessons[0].fit(trainer)
@@ -210,7 +218,7 @@ def dice(case: Case, model: SegmentationModel, taught: int) -> float:
 
 def play(case: Case, way: Way, source: SegmentationModel, seed: int, args: Namespace) -> dict:
     """Return Dice at the marks, and the share of weights that was taken over."""
-    patch = SOURCES[case.name].patch
+    patch = patch_of(source.settings, case.name)
     taught = taught_slice(case)
     lesson = Lesson(case, [taught], patch, seed)
     model, taken = started(
@@ -230,7 +238,7 @@ def play(case: Case, way: Way, source: SegmentationModel, seed: int, args: Names
     )
     lesson.fit(trainer)
     curve = []
-    for mark in QUICK_MARKS if args.quick else MARKS:
+    for mark in (mark for mark in MARKS if mark <= args.steps):
         while trainer.steps < mark:
             lesson.step(trainer, lesson.counts)
         curve.append((mark, round(dice(case, trainer.average, taught), 4)))
@@ -278,13 +286,13 @@ def shares(curve: list, scratch: list) -> tuple[float, float]:
     )
 
 
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
-
-
 def share_text(values: list[float]) -> str:
-    middle = statistics.median(values)
-    return "never" if middle == float("inf") else f"{middle:.2f}"
+    """Return the median of shares, and the least and the most."""
+    middle, *ends = (
+        "never" if value == float("inf") else f"{value:.2f}"
+        for value in (statistics.median(values), min(values), max(values))
+    )
+    return middle if ends[0] == ends[1] else f"{middle} ({ends[0]} to {ends[1]})"
 
 
 def table(rows: list[dict], network: str, volume: str, args: Namespace) -> dict[str, float]:
@@ -295,19 +303,20 @@ def table(rows: list[dict], network: str, volume: str, args: Namespace) -> dict[
         return {}
     marks = [mark for mark, _ in next(iter(scratch.values()))]
     note(args, f"\n{network}, {volume}, {len(scratch)} seed(s)\n")
-    note(args, f"| | {' | '.join(map(str, marks))} | final in | best in |")
-    note(args, "|---" * (len(marks) + 3) + "|")
+    note(args, f"| | {' | '.join(map(str, marks))} | range | share, final | share, best |")
+    note(args, "|---" * (len(marks) + 4) + "|")
     found: dict[str, float] = {}
     for way in WAYS:
         runs = [r for r in mine if r["way"] == way and r["seed"] in scratch]
         if not runs:
             continue
-        each = zip(*([value for _, value in run["curve"]] for run in runs), strict=True)
+        each = list(zip(*([value for _, value in run["curve"]] for run in runs), strict=True))
         of_runs = [shares(run["curve"], scratch[run["seed"]]) for run in runs]
         final, best = ([share[index] for share in of_runs] for index in (0, 1))
         found[way] = statistics.median(final)
-        cells = [spread(list(values)) for values in each]
-        texts = [way, *cells, share_text(final), share_text(best)]
+        medians = [f"{statistics.median(values):.3f}" for values in each]
+        spread = f"{min(each[-1]):.3f}-{max(each[-1]):.3f}"
+        texts = [way, *medians, spread, share_text(final), share_text(best)]
         note(args, f"| {' | '.join(texts)} |")
     return found
 
@@ -317,7 +326,7 @@ def networks(args: Namespace) -> None:
     torch.set_num_threads(1)
     if args.quick:
         args.networks, args.volumes, args.seeds = ["unet"], ["msd_hippocampus"], [0]
-        args.ways, args.pretraining = [SCRATCH, "all weights", "lower 2"], 200
+        args.ways, args.pretraining, args.steps = [SCRATCH, "all weights", "lower 2"], 200, 20
     rows = read_rows(args.results)
     for row in measure(args):
         rows.append(row)
