@@ -54,9 +54,9 @@ NETWORKS = {
 class Source:
     """A volume with several subjects.
 
-    ``subjects`` are learned first: how many of those for tuning, and which of the others. ``first``
-    is added to class values, so that no two volumes share one. ``patch`` is a side in pixels, ``wide``
-    that of networks which are normalised by what a patch shows: it is to look like a slice.
+    So many of its subjects for tuning are learned first, and some of the others. ``first`` is added
+    to class values, so that no two volumes share one. ``patch`` is a side in pixels, ``wide`` that
+    of networks which are normalised by what a patch shows: it is to look like a slice.
     """
 
     tuning: int
