@@ -83,7 +83,8 @@ class Way:
     """A start and a schedule.
 
     ``other`` starts from what was learned on the other volume; ``anew`` fits the last layer on the
-    labelled slice also where the source knows the classes.
+    labelled slice also where the source knows the classes, and on what all layers make of it also
+    where they are random.
     """
 
     start: StartSettings
@@ -96,6 +97,7 @@ SCRATCH = "from scratch"
 ALL = StartSettings("all")
 WAYS = {
     SCRATCH: Way(StartSettings("none")),
+    "random, last layer on all maps": Way(StartSettings("none"), anew=True),
     "all weights": Way(ALL),
     "all, last layer fitted anew": Way(ALL, anew=True),
     **{f"lower {n}": Way(StartSettings("lower", n)) for n in (1, 2, 4)},
@@ -105,6 +107,8 @@ WAYS = {
     **{f"all, {name}": Way(ALL, name) for name in schedules.SCHEDULES if name != "all"},
     "all, of the other volume": Way(ALL, other=True),
 }
+
+CONTROLS = (SCRATCH, "random, last layer on all maps", "all, of the other volume")
 
 
 def patch_of(network: NetworkSettings, volume: str) -> int:
@@ -117,6 +121,8 @@ def possible(way: Way, network: NetworkSettings) -> bool:
     """Return whether a way works for a network, and is no other way too."""
     if strategies.why_not(way.start.weights, network) or schedules.why_not(way.schedule, network):
         return False
+    if way.anew and way.start.weights == "none":  # others are fitted on all maps anyway
+        return network.architecture == MSD
     stages = len(SegmentationModel(network, 1, (1, 2)).layers.stages())
     return way.start.weights != "lower" or way.start.stages < stages
 
@@ -233,7 +239,7 @@ def play(case: Case, way: Way, source: SegmentationModel, seed: int, args: Names
         settings,
         lesson.slabs,
         restored=ready,
-        taught=way.start.weights != "none",
+        taught=way.anew or way.start.weights != "none",
         seed=seed,
     )
     lesson.fit(trainer)
@@ -342,8 +348,8 @@ def networks(args: Namespace) -> None:
     for network in args.networks:
         for volume in args.volumes:
             found = table(rows, network, volume, args)
-            found.pop(SCRATCH, None)
-            found.pop("all, of the other volume", None)
+            for control in CONTROLS:
+                found.pop(control, None)
             if found:
                 figures[f"{network}_{volume}_share_of_steps"] = min(min(found.values()), 99.0)
     report("transfer_networks", figures, dict.fromkeys(figures, GOAL))
