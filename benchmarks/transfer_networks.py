@@ -73,6 +73,7 @@ SOURCES = {
 OTHER = {"msd_hippocampus": "brain_slab_jlf", "brain_slab_jlf": "msd_hippocampus"}
 
 MARKS = (0, 10, 20, 40, 80, 160, 240, 320)
+SHOWN = (0, 20, 80, 160, 320)
 FROZEN = 50
 FIT_PIXELS = 300_000
 GOAL = "<= 0.334"
@@ -307,10 +308,14 @@ def table(rows: list[dict], network: str, volume: str, args: Namespace) -> dict[
     scratch = {row["seed"]: row["curve"] for row in mine if row["way"] == SCRATCH}
     if not scratch:
         return {}
-    marks = [mark for mark, _ in next(iter(scratch.values()))]
+    marks = [int(mark) for mark, _ in next(iter(scratch.values()))]
+    shown = [at for at, mark in enumerate(marks) if mark in SHOWN]
     note(args, f"\n{network}, {volume}, {len(scratch)} seed(s)\n")
-    note(args, f"| | {' | '.join(map(str, marks))} | range | share, final | share, best |")
-    note(args, "|---" * (len(marks) + 4) + "|")
+    note(
+        args,
+        f"| | {' | '.join(str(marks[at]) for at in shown)} | range | share, final | share, best |",
+    )
+    note(args, "|---" * len(heads) + "|")
     found: dict[str, float] = {}
     for way in WAYS:
         runs = [r for r in mine if r["way"] == way and r["seed"] in scratch]
@@ -320,7 +325,7 @@ def table(rows: list[dict], network: str, volume: str, args: Namespace) -> dict[
         of_runs = [shares(run["curve"], scratch[run["seed"]]) for run in runs]
         final, best = ([share[index] for share in of_runs] for index in (0, 1))
         found[way] = statistics.median(final)
-        medians = [f"{statistics.median(values):.3f}" for values in each]
+        medians = [f"{statistics.median(each[at]):.3f}" for at in shown]
         spread = f"{min(each[-1]):.3f}-{max(each[-1]):.3f}"
         texts = [way, *medians, spread, share_text(final), share_text(best)]
         note(args, f"| {' | '.join(texts)} |")
