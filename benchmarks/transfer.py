@@ -3,11 +3,15 @@
 A user paints some subjects, correcting errors. Another subject is then started from them: from
 their labelled voxels and, before any stroke, by the model of the last. Beside it the same user
 starts from scratch. The model is the quick fit; slices that nobody paints score.
+
+`--what networks` measures networks that start from learned ones instead: Dice against gradient
+steps, see `transfer_networks.py`.
 """
 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +24,8 @@ from arena import classes_of, load_case, scores
 from brushfire.learning.rehearsal import collect_examples
 from quick_player import QuickPlayer
 from reporting import needed_data_folder, note, parser, report
+from transfer_networks import NETWORKS, WAYS, networks
+from transfer_networks import SOURCES as NETWORK_SOURCES
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -72,11 +78,8 @@ def play(case: Case, seed: int, examples: Examples | None) -> list[float]:
     return curve
 
 
-def main() -> None:
-    options = parser(__doc__ or "")
-    options.add_argument("--volumes", nargs="+", default=list(SOURCES), choices=SOURCES)
-    options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    args: Namespace = options.parse_args()
+def projects(args: Namespace) -> None:
+    """Measure projects that are started from painted subjects."""
     if args.quick:
         args.volumes, args.seeds = ["msd_hippocampus"], [0]
     data = needed_data_folder()
@@ -104,6 +107,26 @@ def main() -> None:
             result[f"{volume}_{name.split()[0]}_first"] = float(mean[0])
             result[f"{volume}_{name.split()[0]}_last"] = float(mean[-1])
     report("transfer", result, {})
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--what", default="projects", choices=["projects", "networks"])
+    options.add_argument("--volumes", nargs="+", choices=SOURCES)
+    options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    options.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    options.add_argument("--ways", nargs="+", choices=WAYS, help="all by default; of networks")
+    options.add_argument("--pretraining", type=int, default=1000, help="steps on other subjects")
+    options.add_argument("--steps", type=int, default=320, help="steps on the labelled slice")
+    options.add_argument("--results", type=Path, help="a file of lines to add to, of networks")
+    options.add_argument("--sources", type=Path, help="a folder that keeps what networks learned")
+    args = options.parse_args()
+    if args.what == "networks":
+        args.volumes = args.volumes or list(NETWORK_SOURCES)
+        networks(args)
+    else:
+        args.volumes = args.volumes or list(SOURCES)
+        projects(args)
 
 
 if __name__ == "__main__":

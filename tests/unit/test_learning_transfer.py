@@ -235,7 +235,7 @@ def moved(network: NetworkSettings, **settings: object) -> tuple[list[float], fl
     """Return how far the weights of each stage and of the head go in two steps."""
     model = learned(network).train()
     before = copy.deepcopy(model)
-    pace = Pace(model, LearningSettings(weight_decay=0.0, **settings))
+    pace = Pace(model, LearningSettings(weight_decay=0.0, **settings), seed=0)
     for step in range(2):
         pace.prepare(step)
         pace.forget_gradients()
@@ -269,12 +269,22 @@ def test_schedules_move_what_they_say() -> None:
     assert 1.5 < head / stages[-1] < 2.5
 
 
+def test_a_last_layer_that_learns_alone_computes_no_other_gradients() -> None:
+    for network in (UNET, MSD):
+        model = learned(network).train()
+        pace = Pace(model, LearningSettings(schedule="head"), seed=0)
+        pace.prepare(0)
+        torch.autograd.backward((model(torch.randn(1, 1, 32, 32)) ** 2).mean())
+        assert all(value.grad is None for value in model.layers.parameters())
+        assert model.head_weight.grad is not None
+
+
 def test_low_rank_updates_change_linear_layers_by_a_few_directions() -> None:
     model = learned(UNETR).train()
     linear = [m for m in model.layers.modules() if isinstance(m, torch.nn.Linear)]
     before = {name: value.detach().clone() for name, value in model.layers.named_parameters()}
     of_linear = {id(module.weight) for module in linear}
-    pace = Pace(model, LearningSettings(schedule="low-rank", rank=2))
+    pace = Pace(model, LearningSettings(schedule="low-rank", rank=2), seed=0)
     for step in range(3):
         pace.forget_gradients()
         torch.autograd.backward((model(torch.randn(1, 1, 32, 32)) ** 2).mean())
@@ -290,9 +300,25 @@ def test_low_rank_updates_change_linear_layers_by_a_few_directions() -> None:
     assert changed > 10
 
 
+def test_low_rank_updates_begin_where_the_seed_says() -> None:
+    found = []
+    for seed in (0, 0, 1):
+        model = learned(UNETR).train()
+        torch.rand(1 + len(found))  # what others draw makes no difference
+        pace = Pace(model, LearningSettings(schedule="low-rank", rank=2), seed=seed)
+        for step in range(2):
+            pace.prepare(step)
+            pace.forget_gradients()
+            torch.autograd.backward((model(torch.ones(1, 1, 32, 32)) ** 2).mean())
+            pace.move(1e-2, step)
+        found.append(torch.cat([value.detach().flatten() for value in model.layers.parameters()]))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 def test_gradients_of_thin_factors_are_those_of_their_product() -> None:
     weight = torch.randn(5, 4, requires_grad=True)
-    update = LowRankUpdate(weight, 2)
+    update = LowRankUpdate(weight, 2, torch.Generator().manual_seed(0))
     update.up.normal_()
     x, y = torch.randn(7, 4), torch.randn(7, 5)
     up, down = (factor.clone().requires_grad_() for factor in (update.up, update.down))

@@ -95,7 +95,7 @@ def start_head(
         if model.settings.architecture == MSD:
             fit_head(model, (raw - model.input_mean) / model.input_std, classes)
             return
-        note_normalisation(model, cache, sites)
+    note_normalisation(model, cache, sites)
     fit_head(model, *maps_at(model, cache, sites))
 
 

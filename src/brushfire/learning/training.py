@@ -61,7 +61,7 @@ class Trainer:
     examples : Examples, optional
         Labelled voxels of other volumes, which fits learn beside the strokes.
     seed : int
-        Decides how intensities are disturbed.
+        Decides how intensities are disturbed, and where low-rank updates begin.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Trainer:
     ) -> None:
         self.steps = 0
         self.lost = 0
-        self._settings = settings
+        self._settings, self._seed = settings, seed
         self._restored, self._taught = restored, taught
         self._examples = examples
         self._informed: SegmentationModel | None = None
@@ -97,7 +97,7 @@ class Trainer:
         self._start.start(pretrained=settings.pretrained)
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self._model = model.train()
-        self._pace = Pace(self._model, settings)
+        self._pace = Pace(self._model, settings, seed=seed)
         self._noise = noise_level([self._normalised(slab)[0] for slab in slabs])
 
     @property
@@ -121,7 +121,7 @@ class Trainer:
         self.average = self.average.with_classes(classes).requires_grad_(False).eval()
         self._start = self._start.with_classes(classes).requires_grad_(False).eval()
         self._cross_fits = None
-        before, self._pace = self._pace, Pace(self._model, self._settings)
+        before, self._pace = self._pace, Pace(self._model, self._settings, seed=self._seed)
         self._pace.adopt(before)
 
     @property

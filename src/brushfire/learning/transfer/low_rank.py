@@ -18,14 +18,16 @@ class LowRankUpdate:
         The matrix, (outputs, inputs); changed in place by `apply`.
     rank : int
         Columns of the one, rows of the other.
+    generator : Generator
+        Draws where the directions begin.
     """
 
-    def __init__(self, weight: Tensor, rank: int) -> None:
+    def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
         self._weight = weight
         self._before = weight.detach().clone()
         outputs, inputs = weight.shape
         spread = inputs**-0.5
-        self.down = torch.randn(rank, inputs, device=weight.device) * spread
+        self.down = (spread * torch.randn(rank, inputs, generator=generator)).to(weight.device)
         self.up = torch.zeros(outputs, rank, device=weight.device)
 
     def take_gradient(self) -> None:

@@ -24,12 +24,17 @@ class Pace:
         Whose weights; the last layer always learns.
     settings : LearningSettings
         `schedule` and what belongs to it.
+    seed : int
+        Decides where low-rank updates begin.
     """
 
-    def __init__(self, model: SegmentationModel, settings: LearningSettings) -> None:
+    def __init__(self, model: SegmentationModel, settings: LearningSettings, *, seed: int) -> None:
         self._model = model
         self._settings = settings
-        self._inner = {id(parameter) for _, parameter in model.layers.named_parameters()}
+        self._seed = seed
+        if settings.schedule == "head":  # their gradients would cost, and move nothing
+            for parameter in model.layers.parameters():
+                parameter.requires_grad_(False)
         self._shares = self._graded() if settings.schedule == "graded" else {}
         self._updates = self._low_rank() if settings.schedule == "low-rank" else []
         thin = [factor for update in self._updates for factor in (update.down, update.up)]
@@ -88,8 +93,9 @@ class Pace:
         return shares
 
     def _low_rank(self) -> list[LowRankUpdate]:
+        generator = torch.Generator().manual_seed(self._seed)
         return [
-            LowRankUpdate(module.weight, min(self._settings.rank, *module.weight.shape))
+            LowRankUpdate(module.weight, min(self._settings.rank, *module.weight.shape), generator)
             for module in self._model.layers.modules()
             if isinstance(module, nn.Linear)
         ]
