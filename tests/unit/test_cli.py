@@ -47,6 +47,7 @@ COMMANDS = (
     "pyramid",
     "sample",
     "train",
+    "worth",
     "start",
     "export",
     "models",

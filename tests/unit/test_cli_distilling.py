@@ -45,7 +45,7 @@ def taught(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         teacher.head_weight[1, 0] = 6.0
     file = tmp_path / "teacher.safetensors"
     file.write_bytes(teacher.snapshot(1, {}).weights)
-    assert main(["models", str(project), "--add", str(file)]) == 0
+    assert main(["models", "add", str(project), str(file)]) == 0
     capsys.readouterr()
     return project
 

@@ -175,7 +175,7 @@ def test_classes_that_nobody_painted_here_are_told_from_those_of_another_volume(
     truth = np.repeat([1, 2, 3], SHAPE[1] // 3)[:, None]
     learner = learner_with(taught(), 2)
     assert learner.ready is None
-    assert (found_by(learner) == truth).mean() > 0.97
+    assert (found_by(learner) == truth).mean() > 0.95
     for _ in range(3):
         report = learner.step()
         assert np.isfinite(report.loss)
