@@ -311,10 +311,8 @@ def table(rows: list[dict], network: str, volume: str, args: Namespace) -> dict[
     marks = [int(mark) for mark, _ in next(iter(scratch.values()))]
     shown = [at for at, mark in enumerate(marks) if mark in SHOWN]
     note(args, f"\n{network}, {volume}, {len(scratch)} seed(s)\n")
-    note(
-        args,
-        f"| | {' | '.join(str(marks[at]) for at in shown)} | range | share, final | share, best |",
-    )
+    heads = ["", *(str(marks[at]) for at in shown), "range", "share, final", "share, best"]
+    note(args, f"| {' | '.join(heads)} |")
     note(args, "|---" * len(heads) + "|")
     found: dict[str, float] = {}
     for way in WAYS:
