@@ -335,7 +335,7 @@ def networks(args: Namespace) -> None:
     torch.set_num_threads(1)
     if args.quick:
         args.networks, args.volumes, args.seeds = ["unet"], ["msd_hippocampus"], [0]
-        args.ways, args.pretraining, args.steps = [SCRATCH, "all weights", "lower 2"], 200, 20
+        args.ways, args.pretraining, args.steps = [SCRATCH, "all weights", "lower 2"], 100, 20
     rows = read_rows(args.results)
     for row in measure(args):
         rows.append(row)
