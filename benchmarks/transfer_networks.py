@@ -311,10 +311,8 @@ def table(rows: list[dict], network: str, volume: str, args: Namespace) -> dict[
     marks = [int(mark) for mark, _ in next(iter(scratch.values()))]
     shown = [at for at, mark in enumerate(marks) if mark in SHOWN]
     note(args, f"\n{network}, {volume}, {len(scratch)} seed(s)\n")
-    note(
-        args,
-        f"| | {' | '.join(str(marks[at]) for at in shown)} | range | share, final | share, best |",
-    )
+    heads = ["", *(str(marks[at]) for at in shown), "range", "share, final", "share, best"]
+    note(args, f"| {' | '.join(heads)} |")
     note(args, "|---" * len(heads) + "|")
     found: dict[str, float] = {}
     for way in WAYS:
@@ -337,7 +335,7 @@ def networks(args: Namespace) -> None:
     torch.set_num_threads(1)
     if args.quick:
         args.networks, args.volumes, args.seeds = ["unet"], ["msd_hippocampus"], [0]
-        args.ways, args.pretraining, args.steps = [SCRATCH, "all weights", "lower 2"], 200, 20
+        args.ways, args.pretraining, args.steps = [SCRATCH, "all weights", "lower 2"], 100, 20
     rows = read_rows(args.results)
     for row in measure(args):
         rows.append(row)
