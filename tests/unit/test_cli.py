@@ -1227,6 +1227,12 @@ def test_models_go_to_other_programs_and_come_back(
     volume, project = another(foam, tmp_path)
     assert main(["start", str(volume), "--axes", "zyx", "--from", str(out)]) == 0
     assert open_project(project).load_model(1).settings.architecture == "dynunet"
+    shutil.unpack_archive(out, tmp_path / "unpacked")
+    start = ["start", str(volume), "--axes", "zyx", "--from", str(tmp_path / "unpacked")]
+    assert main([*start, "--replace"]) == 0
+    capsys.readouterr()
+    assert main(["models", "import", str(tmp_path)]) == 2
+    assert "card.json" in sentence(capsys)
 
 
 def test_weights_of_an_encoder_wait_for_strokes(

@@ -134,11 +134,12 @@ def start_of(source: str) -> Path:
         As `project_of` does; the library cannot be read.
     """
     from brushfire.library import is_model_file
+    from brushfire.library.foreign import is_foreign
     from brushfire.session.starting import find_start
 
     found = find_start(source)
     # Of what is not there, reading says what it could have been.
-    a_volume = found.exists() and not is_model_file(found)
+    a_volume = found.exists() and not is_model_file(found) and not is_foreign(found)
     return project_of(found, None, None) if a_volume else found
 
 

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 CARD = "card.json"
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".yaml", ".yml")  # and descriptions beside such
+_INSIDE = (
+    "configs",
+    "rdf.yaml",
+    "bioimageio.yaml",
+    "model.yaml",
+)  # of folders: bundles, and packages of the zoo
 _MORE = ("authors", "cite")  # of what others say of a model, kept in its description
 
 
@@ -28,7 +34,7 @@ def is_foreign(path: Path) -> bool:
     if not path.exists():
         return False
     if path.is_dir():
-        return not (path / CARD).exists() and not (path / "project.json").exists()
+        return any((path / name).exists() for name in _INSIDE)
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
         return not _has_description(path)
