@@ -53,12 +53,33 @@ def convert_model(
         data = export_weights(
             snapshot, cast("Layout", target), safetensors=out.suffix == ".safetensors"
         )
+    write_model(out, data)
+    return snapshot
+
+
+def write_model(out: Path, data: bytes) -> None:
+    """Write a model to a file; StorageError where the disk refuses."""
     try:
         write_atomically(out, data)
     except OSError as error:
         rule = "A model is written to a file in a folder that exists."
         raise storage_error(error, out, rule, "Choose another place.") from error
-    return snapshot
+
+
+def check_new(out: Path, *, overwrite: bool) -> None:
+    """Check that a model may be written to a file.
+
+    Raises
+    ------
+    ModelError
+        If something is there that is not to be replaced.
+    """
+    if out.exists() and not overwrite:
+        raise ModelError(
+            "A model is written to a new file.",
+            got=f"{out}, which exists",
+            do="Choose another name, or add --overwrite.",
+        )
 
 
 def _check(
@@ -77,12 +98,7 @@ def _check(
             got=", ".join(given),
             do="Leave that out, or say with --from which program the file is of.",
         )
-    if out.exists() and not overwrite:
-        raise ModelError(
-            "A model is written to a new file.",
-            got=f"{out}, which exists",
-            do="Choose another name, or add --overwrite.",
-        )
+    check_new(out, overwrite=overwrite)
 
 
 def read_model(path: Path, source: str, options: dict[str, Any]) -> ModelSnapshot:

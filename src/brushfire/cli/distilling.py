@@ -6,10 +6,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from brushfire.annotations import open_annotations
-from brushfire.annotations.files import storage_error, write_atomically
 from brushfire.cli.adopt import state_with
+from brushfire.cli.convert import check_new, write_model
 from brushfire.cli.headless import project_of
-from brushfire.cli.terminal import interruptible, progress_bar
+from brushfire.cli.terminal import dice, interruptible, progress_bar
 from brushfire.errors import Cancelled, ModelError, VolumeError
 from brushfire.learning.distillation_settings import DistillationSettings
 from brushfire.learning.settings import check_patch
@@ -77,12 +77,8 @@ def distil_project(
     from brushfire.networks import SegmentationModel
     from brushfire.session.memory import shares
 
-    if out is not None and out.exists() and not overwrite:
-        raise ModelError(
-            "A model is written to a new file.",
-            got=f"{out}, which exists",
-            do="Choose another name, or add --overwrite.",
-        )
+    if out is not None:
+        check_new(out, overwrite=overwrite)
     folder = project_of(place, axes, time)
     # Whoever has the project open would write over its settings; read what they left.
     with closing(open_annotations(folder, open_project(folder).state.volume.shape)) as labels:
@@ -111,7 +107,7 @@ def distil_project(
             project.log("model distilled", revision=revision, teacher=shown.revision)
             where = f"{folder}, model {revision}, shown from now on"
         else:
-            _write(out, snapshot)
+            write_model(out, snapshot.weights)
     names = {one.value: one.name for one in project.state.classes}
     return [*_told(report, names), ("Kept in", where)]
 
@@ -180,18 +176,7 @@ def _taught(
                 raise Cancelled("Ended early. Nothing was changed.") from None
 
 
-def _write(out: Path, snapshot: ModelSnapshot) -> None:
-    try:
-        write_atomically(out, snapshot.weights)
-    except OSError as error:
-        rule = "A model is written to a file in a folder that exists."
-        raise storage_error(error, out, rule, "Choose another place.") from error
-
-
 def _told(report: DistillationReport, names: dict[int, str]) -> list[tuple[str, str]]:
-    def dice(score: float | None) -> str:
-        return "-" if score is None else f"{score:.3f}"
-
     return [
         ("Steps", f"{report.steps}, in {report.seconds:.0f} s"),
         ("Agreement (Dice)", dice(report.agreement)),

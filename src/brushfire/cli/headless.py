@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -184,10 +183,8 @@ def begin(
         else:
             session.open_volume(place, axes=axes, time=time)
         before = (None, session.model_revision)
-        follow(session, session.start_from(theirs, start=start, replace=replace))
-        if schedule is not None:
-            learning = session.settings.learning
-            session.configure(learning=dataclasses.replace(learning, schedule=schedule))
+        job = session.start_from(theirs, start=start, schedule=schedule, replace=replace)
+        follow(session, job)
         assert session.project is not None
         folder = ("Project", str(session.project.folder))
         if session.awaits_strokes:

@@ -97,3 +97,26 @@ def fit_linear(
     ).x
     weight, bias = torch.from_numpy(found[:split]).view_as(anchor), torch.from_numpy(found[split:])
     return weight.to(start[0]), bias.to(start[1])
+
+
+def fit_any_scale(
+    values: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    start: tuple[Tensor, Tensor],
+    *,
+    penalty: float,
+) -> tuple[Tensor, Tensor]:
+    """Return what `fit_linear` does, of values of any mean and spread: a penalty should not care.
+
+    Parameters
+    ----------
+    values, target, weights, start, penalty
+        As for `fit_linear`; the start, like the answer, is for the values as they are.
+    """
+    mean, std = values.mean(0), values.std(0, correction=0).clamp(min=1e-6)
+    weight, bias = start
+    begin = weight * std, bias + weight @ mean
+    weight, bias = fit_linear((values - mean) / std, target, weights, begin, penalty=penalty)
+    weight = weight / std
+    return weight, bias - weight @ mean

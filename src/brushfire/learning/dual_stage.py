@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from brushfire.errors import LearningError, ModelError
-from brushfire.learning.convex import fit_linear
-from brushfire.learning.fitting import index_table
-from brushfire.learning.probe import picked, probe
+from brushfire.learning.convex import fit_any_scale
+from brushfire.learning.fitting import head_inputs, index_table
+from brushfire.learning.probe import probe
 from brushfire.learning.proportions import estimate_proportions, probabilities_in
 
 if TYPE_CHECKING:
@@ -142,15 +142,12 @@ def second_stage(
             do="Paint what is missing.",
         )
     other = copy.deepcopy(model)
-    # Maps are of any scale, and a penalty should not care.
-    mean, std = values.mean(0), values.std(0, correction=0).clamp(min=1e-6)
-    weight = model.head_weight.detach()
-    start = weight * std, model.head_bias.detach() + model.prior_shift + weight @ mean
+    start = model.head_weight.detach(), model.head_bias.detach() + model.prior_shift
     each = shares / counts.double()
-    found, bias = fit_linear((values - mean) / std, target, each, start, penalty=_PENALTY)
+    weight, bias = fit_any_scale(values, target, each, start, penalty=_PENALTY)
     with torch.no_grad():
-        other.head_weight.copy_(found / std)
-        other.head_bias.copy_(bias - other.head_weight @ mean)
+        other.head_weight.copy_(weight)
+        other.head_bias.copy_(bias)
         other.prior_shift.zero_()
     return other
 
@@ -159,16 +156,12 @@ def _labelled(
     model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]
 ) -> tuple[Tensor, Tensor]:
     """Return what the last layer sees at labels, (voxels, maps), and the index of their classes."""
-
-    def maps(normalised: Tensor) -> Tensor:
-        return model.maps_of(model.raw_inputs(normalised))
-
     per_site = max(1, _VOXELS // max(len(sites), 1))
     table = index_table(model.classes)
     values, targets = [], []
     for site in sites:
         # One place after the other, thinned, so that there is never more than a part in memory.
-        found, classes = probe(model, cache, [site], picked(maps))
+        found, classes = probe(model, cache, [site], head_inputs(model))
         target = table[torch.from_numpy(classes.astype("int64"))]
         known = (target >= 0).nonzero()[:, 0]
         known = known[:: max(1, math.ceil(len(known) / per_site))]

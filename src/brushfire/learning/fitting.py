@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brushfire.learning.convex import class_weights, fit_linear
+from brushfire.learning.convex import class_weights, fit_any_scale, fit_linear
 from brushfire.learning.growing import grow_trees
 from brushfire.learning.losses import IGNORE
 from brushfire.learning.probe import picked, probe
@@ -17,7 +17,7 @@ from brushfire.networks.architectures import MSD
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brushfire.learning.probe import Site
+    from brushfire.learning.probe import Compute, Site
     from brushfire.learning.sampler import SlabCache
     from brushfire.networks.model import SegmentationModel
 
@@ -142,12 +142,12 @@ def maps_at(
     Tensor, Tensor
         (voxels, maps), and class values (voxels,); as many voxels as a fit takes.
     """
+    return _chosen(*probe(model, cache, sites, head_inputs(model)))
 
-    def maps(normalised: Tensor) -> Tensor:
-        return model.maps_of(model.raw_inputs(normalised))
 
-    with torch.no_grad():
-        return _chosen(*probe(model, cache, sites, picked(maps)))
+def head_inputs(model: SegmentationModel) -> Compute:
+    """Return how to compute what the head of a model without features sees at some voxels."""
+    return picked(lambda normalised: model.maps_of(model.raw_inputs(normalised)))
 
 
 def fit_head(model: SegmentationModel, values: Tensor, classes: Tensor) -> None:
@@ -163,16 +163,13 @@ def fit_head(model: SegmentationModel, values: Tensor, classes: Tensor) -> None:
         (voxels,), class values.
     """
     seen = values.shape[1]
-    # Maps are of any scale, and a penalty should not care.
-    mean, std = values.mean(0), values.std(0, correction=0).clamp(min=1e-6)
     start = values.new_zeros(len(model.classes), seen), torch.zeros_like(model.head_bias)
     target, weights = _target(classes, model.classes)
-    weight, bias = fit_linear((values - mean) / std, target, weights, start, penalty=PENALTY)
-    weight = weight / std
+    weight, bias = fit_any_scale(values, target, weights, start, penalty=PENALTY)
     with torch.no_grad():
         model.head_weight.zero_()
         model.head_weight[:, :seen] = weight
-        model.head_bias.copy_(bias - weight @ mean)
+        model.head_bias.copy_(bias)
 
 
 def _target(classes: Tensor, outputs: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,6 @@ _FIT_PIXELS = 3_000_000  # whose features are computed for a fit: about a second
 _SCORE_PIXELS = 500_000  # computed for an evaluation, which comes every few seconds
 _PROPORTION_SLABS = 6  # places of the volume from which proportions of classes are estimated
 _PROPORTION_SIDE = 128
-_SMALLEST_PATCH = 64
 _SMALLEST_CELL = 64
 _MOST_LOST = 5  # steps in a row that come to nothing, until learning ends
 _BATCH = 8  # patches of a step where a processor is not what computes
@@ -127,7 +126,7 @@ class Learner:
         self._cache = SlabCache(volume, network.context, learning.cache_bytes)
         self._sampler = PatchSampler(self._cache, self._regions, volume.shape, self._rng)
         self._step_bytes = step_bytes
-        self._smallest_patch = max(_SMALLEST_PATCH, network.least_patch)
+        self._smallest_patch = network.smallest_patch
         usual = 1 if self._device.type == "cpu" else _BATCH
         self._wanted = Workload(learning.patch, learning.batch or usual)
         self._workload: Workload | None = None

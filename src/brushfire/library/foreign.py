@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from brushfire.annotations import LabelClass
     from brushfire.networks.exchange import ForeignKind
 
-CARD = "card.json"
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".yaml", ".yml")  # and descriptions beside such
 _INSIDE = (
     "configs",
@@ -39,7 +38,7 @@ def is_foreign(path: Path) -> bool:
     if suffix == ".safetensors":
         return not _has_description(path)
     if suffix == ".zip":
-        return CARD not in packing.names_in_zip(path)
+        return packing.CARD not in packing.names_in_zip(path)
     return suffix in _WEIGHTS
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-import lzma
 import os
-import re
 import shutil
 import stat
 import threading
 import zipfile
-import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from brushfire.annotations.files import storage_error, sync_folder, write_atomically
+from brushfire.archives import DAMAGED, MOST_ENTRIES, harmless_entries, read_entry
 from brushfire.errors import ModelError, StorageError
 
 if TYPE_CHECKING:
@@ -28,10 +26,6 @@ BOUNDS = {CARD: 1 << 20, WEIGHTS: 1 << 30, EXAMPLES: 64 << 20}
 """The files of a model, and how many bytes each may have."""
 
 _MOST_BYTES = sum(BOUNDS.values()) + (1 << 20)
-_MOST_ENTRIES = 1000
-_APPLE = "__MACOSX/"  # what its own zips hold beside the files
-_ENCRYPTED = 1  # a bit of an entry's flags
-_OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 _NEXT = "Choose another model file, or ask whoever made it for a new one."
 
 
@@ -92,7 +86,7 @@ def read_zip(path: Path, names: tuple[str, ...] = tuple(BOUNDS)) -> dict[str, by
         if path.stat().st_size > _MOST_BYTES:
             raise _refusal(f"at most {_MOST_BYTES} bytes", f"{path.stat().st_size} in {path}")
         with zipfile.ZipFile(path) as archive:
-            entries = _checked(archive, path)
+            entries = harmless_entries(archive, path, _refusal)
             top = _top(entries)
             return {
                 name: _read(archive, entries[top + name], name, path)
@@ -101,11 +95,7 @@ def read_zip(path: Path, names: tuple[str, ...] = tuple(BOUNDS)) -> dict[str, by
             }
     except OSError as error:
         raise unreadable(error, path) from error
-    except (
-        # What a damaged archive can raise, and what one of another program's methods does.
-        zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
-        RuntimeError, ValueError, OverflowError,
-    ) as error:  # fmt: skip
+    except DAMAGED as error:
         raise _refusal("a whole zip", f"{path} ({str(error)[:200]})") from error
 
 
@@ -113,30 +103,9 @@ def names_in_zip(path: Path) -> list[str]:
     """Return what a zip holds, or nothing where it cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.namelist()[:_MOST_ENTRIES]
+            return archive.namelist()[:MOST_ENTRIES]
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
         return []
-
-
-def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Return the entries of an archive by name, each of them harmless."""
-    infos = archive.infolist()
-    if len(infos) > _MOST_ENTRIES:
-        raise _refusal(f"at most {_MOST_ENTRIES} files", f"{len(infos)} in {path}")
-    entries: dict[str, zipfile.ZipInfo] = {}
-    for info in infos:
-        name = info.orig_filename  # as it was written, before zipfile made it harmless
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if _OUTSIDE.search(name) or "\x00" in name:
-            raise _refusal("files inside it", f"the name {name[:100]!r} in {path}")
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _refusal("plain files", f"{name[:100]!r} in {path}, which is a link or a device")
-        if info.flag_bits & _ENCRYPTED:
-            raise _refusal("files that anybody can read", f"{name[:100]!r} in {path}, encrypted")
-        if info.filename in entries:
-            raise _refusal("each file once", f"{name[:100]!r} twice in {path}")
-        entries[info.filename] = info
-    return {name: one for name, one in entries.items() if not name.startswith(_APPLE)}
 
 
 def _top(entries: Mapping[str, zipfile.ZipInfo]) -> str:
@@ -149,11 +118,7 @@ def _top(entries: Mapping[str, zipfile.ZipInfo]) -> str:
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, path: Path) -> bytes:
     _check_size(path, name, info.file_size)
-    with archive.open(info) as file:
-        data = file.read(info.file_size + 1)
-    if len(data) != info.file_size:
-        raise _refusal("files as long as it says", f"{len(data)} bytes of {name} in {path}")
-    return data
+    return read_entry(archive, info, path, _refusal)
 
 
 def _check_size(path: Path, name: str, size: int) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brushfire.networks.architectures import MSD
-from brushfire.networks.backbones.footprint import BACKWARD, step_bytes, without_values
-from brushfire.networks.backbones.mixed_scale import MixedScaleBackbone
+from brushfire.networks.backbones.footprint import without_values
 from brushfire.networks.model import SegmentationModel
 from brushfire.networks.pieces import LEAST
 
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
     from brushfire.networks.settings import NetworkSettings
 
 _USUAL_HALO = 64  # pixels: as much as most networks were ever measured to need
-_SMALLEST_PATCH = 64  # sides of the smallest patches that are learned from, pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +72,13 @@ def describe_network(settings: NetworkSettings, channels: int, classes: int) -> 
     layers = model.layers
     halo = min(model.safe_halo, _USUAL_HALO) + layers.divisor - 1
     side = layers.window or LEAST + 2 * halo
+    images = classes if settings.features else 1  # classes one by one
     head = [model.head_weight, model.head_bias, *([] if model.adapter is None else [model.adapter])]
     return NetworkFacts(
         parameters=sum(one.numel() for one in (*layers.parameters(), *head)),
         tile_bytes=model.bytes_of(side, side),
-        step_bytes=_step_bytes(model, max(_SMALLEST_PATCH, settings.least_patch)),
+        step_bytes=layers.step_bytes(images, settings.smallest_patch),
         divisor=layers.divisor,
         window=layers.window,
         reach=model.safe_halo,
     )
-
-
-def _step_bytes(model: SegmentationModel, side: int) -> int:
-    """Return about what a step on a patch takes, as `learning.workload` counts."""
-    layers, settings = model.layers, model.settings
-    images = len(model.classes) if settings.features else 1  # classes one by one
-    if settings.architecture == MSD:
-        assert isinstance(layers, MixedScaleBackbone)
-        kept = layers.maps * layers.layout(images, side, side).total
-        return BACKWARD * 4 * (kept + sum(one.numel() for one in layers.parameters()))
-    return step_bytes(layers.features_of, (images, layers.channels, side, side))

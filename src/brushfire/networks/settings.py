@@ -28,7 +28,7 @@ MAX_SLICES = {2: 7, 3: 63}
 MAX_WINDOW = 512
 _MOST_CHANNELS = 64
 _WINDOW_STEP = 32
-_LEAST_PATCH = 64  # of networks with several resolutions
+_LEAST_PATCH = 64  # of networks with several resolutions; smaller ones are not tried for others
 _NEAR = 1.5  # pixels between slices up to which neighbours help
 
 
@@ -177,6 +177,11 @@ class NetworkSettings:
         if self.architecture == MSD:
             return self.largest_dilation + 1
         return self.window if self.architecture == UNETR else _LEAST_PATCH
+
+    @property
+    def smallest_patch(self) -> int:
+        """Side in pixels of the patches that are left where memory is short."""
+        return max(_LEAST_PATCH, self.least_patch)
 
     @property
     def reach(self) -> int:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from brushfire.engine.device import network_budget
 from brushfire.errors import BrushfireError, SettingsError
-from brushfire.jobs import Jobs
 from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.networks.architectures import architecture_of, check_installed
+from brushfire.session.newest import Newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +45,7 @@ class Appraiser:
 
     def __init__(self) -> None:
         self.newest: Appraisal | None = None
-        self._threads = Jobs()
-        self._newest = 0
+        self._appraising = Newest()
 
     def look(
         self,
@@ -74,8 +73,6 @@ class Appraiser:
         check : callable
             Raises what else is in its way.
         """
-        self._threads.cancel(self._newest)
-        self._newest += 1
 
         def work(progress: object, cancelled: object) -> Appraisal:
             facts = None
@@ -91,21 +88,19 @@ class Appraiser:
                 return Appraisal(network, learning, facts, str(error))
             return Appraisal(network, learning, facts)
 
-        self._threads.start(self._newest, work)
+        self._appraising.start(work)
 
     def fetch(self) -> tuple[bool, Exception | None]:
         """Take in what was found; return whether something was, and what went wrong."""
-        found, error = False, None
-        for report in self._threads.fetch():
-            if report.job == self._newest and report.state in ("finished", "failed"):
-                found, error = report.result is not None, report.error
-                self.newest = report.result
-        return found, error
+        report = self._appraising.fetch()
+        if report is None:
+            return False, None
+        self.newest = report.result
+        return report.result is not None, report.error
 
     def close(self) -> None:
         """Drop everything and end the thread."""
-        self._threads.close()
-        self._threads.fetch()
+        self._appraising.close()
         self.newest = None
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from brushfire.errors import BrushfireError
-from brushfire.jobs import Jobs
 from brushfire.library import Library, fingerprint_of, rank, read_model_file
 from brushfire.library.fingerprints import RELATED
+from brushfire.session.newest import Newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,16 +57,12 @@ class Offer:
 
 
 class Shelf:
-    """The newest offers.
-
-    They are read apart from other jobs, which may take minutes, since somebody waits for them.
-    """
+    """The newest offers."""
 
     def __init__(self) -> None:
         self.offers: tuple[Offer, ...] = ()
         self.scratch: float | None = None
-        self._threads = Jobs()
-        self._newest = 0
+        self._reading = Newest()
         self._known: tuple[object, Fingerprint] | None = None  # used by one thread at a time
 
     def look(self, volume: Volume, labels: AnnotationSnapshot) -> None:
@@ -79,25 +75,19 @@ class Shelf:
         labels : AnnotationSnapshot
             Its strokes, on which starts are compared.
         """
-        self._threads.cancel(self._newest)
-        self._newest += 1
-        self._threads.start(
-            self._newest, lambda progress, cancelled: self._read(volume, labels, cancelled)
-        )
+        self._reading.start(lambda progress, cancelled: self._read(volume, labels, cancelled))
 
     def fetch(self) -> tuple[bool, Exception | None]:
         """Take in what was read; return whether something was, and what went wrong."""
-        read, error = False, None
-        for report in self._threads.fetch():
-            if report.job == self._newest and report.state in ("finished", "failed"):
-                read, error = True, report.error
-                self.offers, self.scratch = report.result or ((), None)
-        return read, error
+        report = self._reading.fetch()
+        if report is None:
+            return False, None
+        self.offers, self.scratch = report.result or ((), None)
+        return True, report.error
 
     def close(self) -> None:
         """Drop everything and end the thread."""
-        self._threads.close()
-        self._threads.fetch()
+        self._reading.close()
         self.offers, self.scratch, self._known = (), None, None
 
     def _read(

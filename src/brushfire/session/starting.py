@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from brushfire.geometry import Scale
     from brushfire.jobs import Work
     from brushfire.learning.examples import Examples
-    from brushfire.learning.settings import LearningSettings
     from brushfire.learning.transfer.schedules import Schedule
     from brushfire.learning.transfer.strategies import StartSettings
     from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel
@@ -134,18 +134,11 @@ def prepare_start(
             progress=progress,
             cancelled=cancelled,
         )
-        check_patch(lesson.model.settings, _learning(learning, schedule))
-        return _scheduled(lesson, schedule)
+        wanted = dataclasses.replace(learning, schedule=schedule or learning.schedule)
+        check_patch(lesson.model.settings, wanted)
+        return dataclasses.replace(lesson, schedule=schedule)
 
     return path, work
-
-
-def _learning(settings: LearningSettings, schedule: Schedule | None) -> LearningSettings:
-    return replace(settings, schedule=schedule or settings.schedule)
-
-
-def _scheduled(lesson: Lesson, schedule: Schedule | None) -> Lesson:
-    return replace(lesson, schedule=schedule)
 
 
 def read_lesson(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from brushfire.networks.backbones.footprint import BACKWARD
 from brushfire.networks.msd import MixedScaleDense
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class MixedScaleBackbone(MixedScaleDense):
         # The maps, and the inputs twice: as they were given and as they are computed on.
         values = self.maps + 2 * self.channels
         return 4 * values * self.layout(1, height, width).total
+
+    def step_bytes(self, images: int, side: int) -> int:
+        """Return about how many bytes a gradient step takes; see `Backbone`."""
+        kept = self.maps * self.layout(images, side, side).total
+        return BACKWARD * 4 * (kept + sum(one.numel() for one in self.parameters()))
 
     def stages(self) -> list[list[Part]]:
         """Return the layers in four groups; see `Backbone`."""

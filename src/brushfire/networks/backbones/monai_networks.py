@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from brushfire.errors import SettingsError
 from brushfire.networks.architectures import architecture_of, read_arguments
-from brushfire.networks.backbones.footprint import peak_bytes, without_values
+from brushfire.networks.backbones.footprint import peak_bytes, step_bytes, without_values
 from brushfire.networks.loading import load_monai
 
 if TYPE_CHECKING:
@@ -173,6 +173,10 @@ class MonaiNetwork(nn.Module):
             with torch.no_grad():
                 self._bytes[size] = peak_bytes(net, (1, self._inputs, *size))
         return self._bytes[size]
+
+    def step_bytes(self, images: int, side: int) -> int:
+        """Return about how many bytes a gradient step takes; see `Backbone`."""
+        return step_bytes(self.features_of, (images, self.channels, side, side))
 
     def stages(self) -> list[list[Part]]:
         """Return the network's blocks from input to head; see `Backbone`."""

@@ -68,6 +68,12 @@ class Backbone(Protocol):
     def bytes_of(self, height: int, width: int) -> int:
         """Return about how many bytes `weighed` takes at most for one image, without gradients."""
 
+    def step_bytes(self, images: int, side: int) -> int:
+        """Return about how many bytes its part of a gradient step on square images takes.
+
+        It is counted as `brushfire.learning.workload` counts real steps; ``side`` is in pixels.
+        """
+
     def stages(self) -> list[list[Part]]:
         """Return all parameters in groups, from those next to the input to those next to the head.
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import lzma
 import os
-import re
 import shutil
 import stat
 import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brushfire.archives import DAMAGED, OUTSIDE, harmless_entries, read_entry
 from brushfire.errors import ModelError, StorageError
 
 if TYPE_CHECKING:
@@ -22,10 +20,6 @@ MOST_TEXT = 1 << 20
 MOST_WEIGHTS = 2 << 30
 """Bytes that weights may have."""
 
-_MOST_ENTRIES = 1000
-_APPLE = "__MACOSX/"  # what its own zips hold beside the files
-_ENCRYPTED = 1  # a bit of an entry's flags
-_OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\x00")
 _NEXT = "Choose another file, or ask whoever made it for a new one."
 
 
@@ -84,7 +78,7 @@ class Package:
         StorageError
             If it cannot be read.
         """
-        if _OUTSIDE.search(name):
+        if OUTSIDE.search(name):
             raise _refusal("files inside it", f"the name {name[:100]!r} in {self.path}")
         if name not in self:
             raise _refusal(f"a file {name[:100]}", f"{self.path} without it")
@@ -99,13 +93,10 @@ class Package:
         info = self._entries[name]
         self._check_size(name, info.file_size, most)
         try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(info) as file:
-                data = file.read(info.file_size + 1)
-        except _DAMAGED as error:
+            with zipfile.ZipFile(self.path) as archive:
+                return read_entry(archive, info, self.path, _refusal)
+        except DAMAGED as error:
             raise _refusal("whole files", f"{name} in {self.path} ({str(error)[:200]})") from error
-        if len(data) != info.file_size:
-            raise _refusal("files as long as it says", f"{len(data)} bytes of {name}")
-        return data
 
     def _read_plain(self, name: str, most: int) -> bytes:
         path = self.path
@@ -125,13 +116,6 @@ class Package:
     def _check_size(self, name: str, size: int, most: int) -> None:
         if size > most:
             raise _refusal(f"at most {most} bytes of {name}", f"{size} in {self.path}")
-
-
-# What a damaged archive can raise, and what one of another program's methods does.
-_DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
-    RuntimeError, ValueError, OverflowError,
-)  # fmt: skip
 
 
 def read_bytes(path: Path, most: int = MOST_WEIGHTS) -> bytes:
@@ -199,27 +183,11 @@ def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
     """Return the files of a zip by name, each of them harmless."""
     try:
         with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
+            files = harmless_entries(archive, path, _refusal)
     except OSError as error:
         raise _unreadable(error, path) from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _refusal("a whole zip, or a folder", f"{path} ({str(error)[:200]})") from error
-    if len(infos) > _MOST_ENTRIES:
-        raise _refusal(f"at most {_MOST_ENTRIES} files", f"{len(infos)} in {path}")
-    entries: dict[str, zipfile.ZipInfo] = {}
-    for info in infos:
-        name = info.orig_filename  # as it was written, before zipfile made it harmless
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if _OUTSIDE.search(name):
-            raise _refusal("files inside it", f"the name {name[:100]!r} in {path}")
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _refusal("plain files", f"{name[:100]!r} in {path}, which is a link or a device")
-        if info.flag_bits & _ENCRYPTED:
-            raise _refusal("files that anybody can read", f"{name[:100]!r} in {path}, encrypted")
-        if info.filename in entries:
-            raise _refusal("each file once", f"{name[:100]!r} twice in {path}")
-        entries[info.filename] = info
-    files = {name: one for name, one in entries.items() if not name.startswith(_APPLE)}
     top = _top(files)
     return {name.removeprefix(top): one for name, one in files.items() if not one.is_dir()}
 
