@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QFileDialog
 
+from brushfire.annotations import LabelClass
 from brushfire.errors import ProjectError, SettingsError
 from brushfire.geometry import Box
 from brushfire.learning.transfer.strategies import StartSettings
-from brushfire.library import Library
-from brushfire.session import Session
+from brushfire.library import Library, ModelCard
+from brushfire.session import Offer, Session
 from brushfire.ui.panels.learn import BEGIN
+from brushfire.ui.panels.starts import details_of, words_of
 
 from .conftest import SHAPE, foam, truth
 
@@ -46,6 +48,17 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(learned: Path, tmp_path: Path) -> Path:
     """A copy of that project, whose changes no other test sees."""
     return Path(shutil.copytree(learned, tmp_path / "learned")) / "first.brushfire"
+
+
+def test_an_offer_says_when_strokes_cannot_tell_whether_it_is_better() -> None:
+    card = ModelCard("one", {}, 1, (LabelClass(1, "wall", "#ff0000"),), 8, "0" * 64)
+    offer = Offer("one", Path("one.bfmodel"), card, score=0.8)
+    assert words_of(offer).startswith("Dice 0.80 on your strokes, which cannot tell")
+    assert "too few to tell" in details_of(offer)
+    unsure = replace(offer, gain=(-0.1, 0.2))
+    assert "which cannot tell" in words_of(unsure)
+    assert "-0.10 to +0.20 over scratch" in details_of(unsure)
+    assert words_of(replace(offer, gain=(0.1, 0.2))).startswith("Dice 0.80 on your strokes ·")
 
 
 def test_a_chosen_project_is_taken_over_and_corrected(

@@ -22,6 +22,7 @@ from brushfire.learning.gate import (
     decide,
     dice,
     draw,
+    interval_of_gain,
     intervals,
     mean_dice,
     rank,
@@ -247,6 +248,23 @@ def test_few_regions_have_no_interval() -> None:
     found, of_mean = intervals(uneven)
     assert set(found) == {1, 2}
     assert of_mean is None
+
+
+def test_a_gain_is_sure_with_many_regions_and_untold_with_few() -> None:
+    rng = np.random.default_rng(0)
+    before = simulated(rng, 12, right=(4, 4))
+    after = improved(before, 0.5)
+    assert interval_of_gain(before, before) == (0, 0)
+    low, high = interval_of_gain(after, before) or (0, 0)
+    assert 0 < low < mean_dice(after) - mean_dice(before) < high
+    assert interval_of_gain(before, after) == pytest.approx((-high, -low))
+    other = simulated(rng, 12, right=(4, 4))
+    # No better and no worse but by chance, on whatever regions.
+    low, high = interval_of_gain(replace(other, truth=before.truth), before) or (0, 0)
+    assert low < 0 < high
+    # Of the first class two regions are left that both answered.
+    assert interval_of_gain(after, before.select(np.arange(10, len(before)))) is None
+    assert interval_of_gain(after, before.select(np.array([], int))) is None
 
 
 def test_intervals_of_perfect_hopeless_and_single_classes() -> None:

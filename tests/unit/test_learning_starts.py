@@ -66,20 +66,27 @@ def test_layers_that_know_the_classes_score_better_than_those_that_know_nothing(
         for weight in knowing.layers.weights:
             weight.zero_()
             weight[0, -1, 1] = 1 / 3
-    low, high, scratch = scores.of(blind), scores.of(knowing), scores.of_scratch()
+    low, high, scratch = scores.of(blind), scores.of(knowing), scores.scratch
+    mine = scores.of(SegmentationModel.from_snapshot(learned()[0]))
     assert low is not None
     assert high is not None
+    assert mine is not None
     assert scratch is not None
-    assert 0 < low < high <= 1
-    assert scores.of(SegmentationModel.from_snapshot(learned()[0])) >= scratch - 0.05
+    assert 0 < low.dice < high.dice <= 1
+    assert mine.dice >= scratch - 0.05
+    for score in (low, high, mine):
+        assert score.gain is not None
+        assert score.gain[0] <= score.gain[1]
+        assert score.gain[0] <= score.dice - scratch + 0.02
+        assert score.gain[1] >= score.dice - scratch - 0.02
 
 
 def test_without_two_strokes_of_a_class_or_for_other_channels_there_is_no_score() -> None:
     volume, _ = hidden(2)
     store = empty_labels(SHAPE)
-    assert StartScores(volume, store.snapshot()).of_scratch() is None
+    assert StartScores(volume, store.snapshot()).scratch is None
     store[1:2, 4:8, 4:8] = np.ones((1, 4, 4), np.uint8)
-    assert StartScores(volume, store.snapshot()).of_scratch() is None
+    assert StartScores(volume, store.snapshot()).scratch is None
     _, labels = hidden(2)
     other = SegmentationModel(PLAIN, 2, (1, 2))
     assert StartScores(volume, labels).of(other) is None
@@ -102,11 +109,21 @@ def test_what_a_start_is_worth_is_said_with_both_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "said"),
-    [((0.8, 0.7), "helps"), ((0.7, 0.8), "does harm"), ((0.7, 0.702), "makes no difference")],
+    ("interval", "said"),
+    [
+        ((0.02, 0.2), "The start helps"),
+        ((-0.2, -0.01), "The start does harm"),
+        ((-0.003, 0.002), "The start makes no difference"),
+        ((-0.05, 0.2), "The strokes cannot tell yet whether the start helps"),
+        (None, "The strokes cannot tell yet whether the start helps"),
+    ],
 )
-def test_the_sentence_says_which_way_it_went(scores: tuple[float, float], said: str) -> None:
-    assert f"The start {said}:" in str(Worth(*scores, steps=10, strokes=5))
+def test_the_sentence_says_which_way_it_went_only_where_strokes_can_tell(
+    interval: tuple[float, float] | None, said: str
+) -> None:
+    sentence = str(Worth(0.8, 0.75, steps=10, strokes=5, interval=interval))
+    assert sentence.startswith(f"{said}: Dice 0.800")
+    assert ("at 90 %" in sentence) == (interval is not None)
 
 
 def test_measuring_ends_when_cancelled_and_says_when_strokes_are_too_few() -> None:

@@ -237,6 +237,17 @@ def intervals(
     return found, _expanded(known.mean(1), fewest, level)
 
 
+def interval_of_gain(one: Answers, other: Answers, level: float = LEVEL) -> Interval | None:
+    """Return an interval for the mean Dice of a model less that of another, on the same regions.
+
+    As `intervals` makes them; None where a class has fewer than three regions that both answered.
+    """
+    one, other = _common(one, other)
+    if not len(one) or (fewest := min(one.counts.values())) < FEWEST:
+        return None
+    return _expanded(_gains(one, other), fewest, level)
+
+
 def _expanded(values: Floats, number: int, level: float) -> Interval:
     below = (1 - level) / 2
     widened = float(ndtr(np.sqrt(number / (number - 1)) * stdtrit(number - 1, below)))
@@ -307,9 +318,7 @@ def compare(candidate: Answers, shown: Answers) -> Comparison:
     the regions, at most `LARGEST_MARGIN`: a candidate that is worse by more is worse with 95 %
     certainty. A class with one region tells nothing of the spread; then it is all of that.
     """
-    common = np.intersect1d(candidate.regions, shown.regions, assume_unique=True)
-    candidate = candidate.select(np.isin(candidate.regions, common))
-    shown = shown.select(np.isin(shown.regions, common))
+    candidate, shown = _common(candidate, shown)
     return Comparison(
         float(mean_dice(candidate)),
         float(mean_dice(shown)),
@@ -323,12 +332,26 @@ def _margin(candidate: Answers, shown: Answers) -> float:
     fewest = min(candidate.counts.values())
     if fewest < 2:
         return LARGEST_MARGIN
-    one, other = _pooled(candidate), _pooled(shown)
-    draws = draw(one.truth)
-    spread = float((mean_dice(one, draws) - mean_dice(other, draws)).std())
+    spread = float(_gains(candidate, shown).std())
     # Drawn from few regions, resamples spread less than regions do.
     spread *= float(np.sqrt(fewest / (fewest - 1)))
     return min(_ONE_SIDED * spread, LARGEST_MARGIN)
+
+
+def _common(one: Answers, other: Answers) -> tuple[Answers, Answers]:
+    """Return what two models answer on the regions that both answered."""
+    common = np.intersect1d(one.regions, other.regions, assume_unique=True)
+    return (
+        one.select(np.isin(one.regions, common)),
+        other.select(np.isin(other.regions, common)),
+    )
+
+
+def _gains(one: Answers, other: Answers) -> Floats:
+    """Return by how much the mean Dice of one is higher, for each resample of the same regions."""
+    one, other = _pooled(one), _pooled(other)
+    draws = draw(one.truth)
+    return mean_dice(one, draws) - mean_dice(other, draws)
 
 
 def decide(comparison: Comparison, *, fresh: bool) -> Decision:

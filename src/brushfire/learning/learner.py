@@ -351,6 +351,18 @@ class Learner:
         """
         return self._race.evaluate(self._entrants(), self._judges())
 
+    def answers(self) -> Answers | None:
+        """Return what the model of `evaluate` answers on held-out strokes, region by region.
+
+        None where too few are held out.
+
+        Raises
+        ------
+        LearningError
+            If learning is not possible yet, see `ready`.
+        """
+        return self._race.answers(self._entrants(), self._judges())
+
     def propose(self) -> Proposal:
         """Show the better of what was fitted and what was trained, if it is good enough.
 

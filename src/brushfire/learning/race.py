@@ -168,6 +168,13 @@ class Race:
             return self._score(self.shown or entrants[0], strokes)
         return self._score(self.shown or self._best(entrants), strokes)
 
+    def answers(self, entrants: Sequence[Entrant], strokes: Strokes) -> Answers | None:
+        """Return what `evaluate` counts, region by region; None where too few are held out."""
+        self._look_at(strokes)
+        if strokes.judge != "held out":
+            return None
+        return self._answers(self.shown or self._best(entrants))
+
     # -- the three ways to judge -------------------------------------------------------------
 
     def _by_strokes(self, entrants: Sequence[Entrant], strokes: Strokes) -> Finish:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -195,21 +196,30 @@ class Worth:
         Gradient steps that each made.
     strokes : int
         Held-out strokes that both were asked for.
+    interval : tuple of float, optional
+        Ends between which the difference lies with 90 % certainty; None where the strokes are too
+        few to tell.
     """
 
     started: float
     scratch: float
     steps: int
     strokes: int
+    interval: tuple[float, float] | None = None
 
     def __str__(self) -> str:
-        """Say it in a sentence."""
-        gain = self.started - self.scratch
-        if abs(gain) < _CHANCE:
-            said = "makes no difference"
+        """Say it in a sentence; which way it went, only where the strokes can tell."""
+        low, high = self.interval or (-math.inf, math.inf)
+        if low > -_CHANCE and high < _CHANCE:
+            said = "The start makes no difference"
+        elif low > 0:
+            said = "The start helps"
+        elif high < 0:
+            said = "The start does harm"
         else:
-            said = "helps" if gain > 0 else "does harm"
+            said = "The strokes cannot tell yet whether the start helps"
+        sure = "" if self.interval is None else f" ({low:+.3f} to {high:+.3f} at 90 %)"
         return (
-            f"The start {said}: Dice {self.started:.3f} with it and {self.scratch:.3f} from"
-            f" scratch, on {self.strokes} held-out strokes after {self.steps} gradient steps."
+            f"{said}: Dice {self.started:.3f} with it and {self.scratch:.3f} from scratch{sure},"
+            f" on {self.strokes} held-out strokes after {self.steps} gradient steps."
         )

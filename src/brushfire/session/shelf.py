@@ -12,7 +12,7 @@ from brushfire.library.fingerprints import RELATED
 from brushfire.session.newest import Newest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from brushfire.annotations import AnnotationSnapshot
@@ -42,9 +42,13 @@ class Offer:
     score : float or None
         Mean Dice of linear fits on what its layers see at strokes that they were not taught, see
         `brushfire.learning.transfer.ranking`; None while there are too few strokes.
+    gain : tuple of float or None
+        Ends between which that less the same of no start lies with 90 % certainty; None where the
+        strokes are too few to tell.
     proposed : bool
-        Whether it is the one to take: the best by its score where there are such and it is better
-        than from scratch, else the nearest, where its data have something in common.
+        Whether it is the one to take: the best by its score where that is better than from scratch;
+        else, unless the strokes tell with certainty that it is worse, the nearest, where its data
+        have something in common.
     """
 
     name: str
@@ -53,7 +57,13 @@ class Offer:
     problem: str = ""
     apart: float | None = None
     score: float | None = None
+    gain: tuple[float, float] | None = None
     proposed: bool = False
+
+    @property
+    def sure(self) -> bool:
+        """Whether the strokes tell with certainty that it is better, or worse, than no start."""
+        return self.gain is not None and (self.gain[0] > 0 or self.gain[1] < 0)
 
 
 class Shelf:
@@ -101,7 +111,7 @@ class Shelf:
         ranked = rank([entry.card for entry in entries if entry.card is not None], here)
         offers = [Offer(card.name, paths[card.name], card, apart=apart) for card, apart in ranked]
         offers, scratch = _scored(offers, volume, labels, cancelled)
-        best = _best(offers, scratch)
+        best = proposed_among(offers, scratch)
         offers = [replace(one, proposed=one is best) for one in offers]
         offers += [Offer(one.name, one.path, None, one.problem) for one in entries if one.problem]
         return tuple(offers), scratch
@@ -125,7 +135,7 @@ def _scored(
     from brushfire.networks import SegmentationModel
 
     scores = StartScores(volume, labels)
-    scratch = scores.of_scratch()
+    scratch = scores.scratch
     if scratch is None:
         return offers, None
     found = []
@@ -133,16 +143,29 @@ def _scored(
         if place < _COMPARED and not cancelled():
             with suppress(BrushfireError):  # damaged since it was listed: taking it will tell
                 model = SegmentationModel.from_snapshot(read_model_file(offer.path).model)
-                offer = replace(offer, score=scores.of(model))
+                if (score := scores.of(model)) is not None:
+                    offer = replace(offer, score=score.dice, gain=score.gain)
         found.append(offer)
     # Those that tie stay in the order of their data.
     return sorted(found, key=lambda one: -1.0 if one.score is None else -one.score - 1), scratch
 
 
-def _best(offers: list[Offer], scratch: float | None) -> Offer | None:
-    """Return the offer that is proposed, if any."""
+def proposed_among(offers: Sequence[Offer], scratch: float | None) -> Offer | None:
+    """Return the offer that is proposed, if any, see `Offer`.
+
+    Parameters
+    ----------
+    offers : sequence of Offer
+        By their scores, then by how alike their data are.
+    scratch : float or None
+        The score of no start.
+    """
     first = offers[0] if offers else None
     if first is not None and scratch is not None and first.score is not None:
-        return first if first.score > scratch + _CHANCE else None
-    near = next((one for one in offers if one.apart is not None), None)
+        if first.score > scratch + _CHANCE:
+            return first
+        if first.sure:
+            return None
+    # Strokes that cannot tell are no reason against alike data.
+    near = next((one for one in offers if one.apart is not None and not one.sure), None)
     return near if near is not None and (near.apart or 0) <= RELATED else None

@@ -6,6 +6,7 @@ says without training how much of what tells the classes is there already.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from brushfire.learning.crossvalidation import cross_validate
 from brushfire.learning.evaluation import regions_of
-from brushfire.learning.gate import mean_dice
+from brushfire.learning.gate import interval_of_gain, mean_dice
 from brushfire.learning.probe import find_sites, picked, probe
 from brushfire.learning.regions import StrokeRegions
 from brushfire.learning.sampler import SlabCache
@@ -26,10 +27,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from brushfire.annotations import AnnotationSnapshot
+    from brushfire.learning.gate import Answers, Interval
     from brushfire.volumes import Volume
 
 _PIXELS = 1_000_000  # whose maps are computed for one start: about a second
 _CACHE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class StartScore:
+    """How well a start tells strokes that it was not taught.
+
+    Parameters
+    ----------
+    dice : float
+        Mean over classes.
+    gain : tuple of float or None
+        Ends between which its Dice less that of no start lies with 90 % certainty; None where the
+        strokes are too few to tell.
+    """
+
+    dice: float
+    gain: Interval | None
 
 
 class StartScores:
@@ -51,13 +70,16 @@ class StartScores:
         rng = np.random.default_rng(0)
         self._sites = find_sites(points, volume.shape, budget=_PIXELS, rng=rng)
         self._classes = tuple(sorted(regions.counts(held=False)))
+        nothing = SegmentationModel(NetworkSettings(), len(volume.channels), (1, 2))
+        self._scratch = self._answers(nothing)
 
-    def of_scratch(self) -> float | None:
-        """Return the score of a network that has learned nothing, see `of`."""
-        return self.of(SegmentationModel(NetworkSettings(), len(self._volume.channels), (1, 2)))
+    @property
+    def scratch(self) -> float | None:
+        """Mean Dice of a network that has learned nothing, see `of`."""
+        return None if self._scratch is None else float(mean_dice(self._scratch))
 
-    def of(self, model: SegmentationModel) -> float | None:
-        """Return the mean Dice of linear fits on strokes that they were not taught.
+    def of(self, model: SegmentationModel) -> StartScore | None:
+        """Return how linear fits do on strokes that they were not taught.
 
         Parameters
         ----------
@@ -67,9 +89,15 @@ class StartScores:
 
         Returns
         -------
-        float or None
+        StartScore or None
             None where no class has two strokes, or the model is for other channels.
         """
+        found = self._answers(model)
+        if found is None or self._scratch is None:
+            return None
+        return StartScore(float(mean_dice(found)), interval_of_gain(found, self._scratch))
+
+    def _answers(self, model: SegmentationModel) -> Answers | None:
         if len(self._classes) < 2 or model.channels != len(self._volume.channels):
             return None
         statistics = self._volume.statistics()
@@ -77,8 +105,7 @@ class StartScores:
         cache = SlabCache(self._volume, model.context, _CACHE_BYTES)
         values, classes = probe(model, cache, self._sites, picked(partial(_maps_of, model)))
         lift = _lift(model, values)
-        found = cross_validate(values, classes, regions_of(self._sites), self._classes, lift=lift)
-        return None if found is None else float(mean_dice(found))
+        return cross_validate(values, classes, regions_of(self._sites), self._classes, lift=lift)
 
 
 def _maps_of(model: SegmentationModel, normalised: Tensor) -> Tensor:

@@ -1,4 +1,9 @@
-"""What a start was worth: the same steps with it and from scratch, on the same strokes."""
+"""What a start was worth: the same steps with it and from scratch, on the same strokes.
+
+Strokes that correct a start are about what it got wrong, and tell less without it than those of
+somebody who began from scratch. So this says what the start adds to these strokes, not where that
+other user would be.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brushfire.errors import Cancelled, LearningError
+from brushfire.learning.gate import interval_of_gain, mean_dice
 from brushfire.learning.learner import Learner
 from brushfire.learning.reports import Worth
 from brushfire.networks.snapshot import answers
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.examples import Examples
-    from brushfire.learning.reports import Evaluation
+    from brushfire.learning.gate import Answers
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -60,8 +66,7 @@ def measure_worth(
     LearningError
         If there are too few strokes to hold some out of each class.
     """
-    scores = []
-    strokes = 0
+    answered = []
     for turn, helped in enumerate((True, False)):
         learner = Learner(
             volume,
@@ -82,25 +87,31 @@ def measure_worth(
                 do=learner.ready,
             )
         learner.fit()
-        _check_held_out(learner.evaluate())
+        _held_out(learner)
         for step in range(steps):
             if cancelled():
                 raise Cancelled
             progress(turn * steps + step, 2 * steps)
             learner.step()
         learner.propose()
-        found = learner.evaluate()
-        scores.append(_check_held_out(found))
-        strokes = sum(found.strokes.values())
-    return Worth(scores[0], scores[1], steps, strokes)
+        answered.append(_held_out(learner))
+    helped, alone = answered
+    return Worth(
+        float(mean_dice(helped)),
+        float(mean_dice(alone)),
+        steps,
+        len(helped),
+        interval_of_gain(helped, alone),
+    )
 
 
-def _check_held_out(found: Evaluation) -> float:
-    """Return the mean Dice on held-out strokes; LearningError where there are too few."""
-    if found.mean is None or found.how != "held out":
+def _held_out(learner: Learner) -> Answers:
+    """Return what is answered on held-out strokes; LearningError where there are too few."""
+    answers = learner.answers()
+    if answers is None or not len(answers):
         raise LearningError(
             "What a start is worth is measured on held-out strokes of two classes.",
             got="too few of them",
             do="Paint some more strokes of each class, then ask again.",
         )
-    return found.mean
+    return answers

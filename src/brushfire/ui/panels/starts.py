@@ -324,8 +324,19 @@ def words_of(offer: Offer) -> str:
         return offer.problem
     names = ", ".join(one.name for one in offer.card.classes)
     if offer.score is not None:
-        return f"Dice {offer.score:.2f} on your strokes · {names}"
+        sure = "" if offer.sure else ", which cannot tell"
+        return f"Dice {offer.score:.2f} on your strokes{sure} · {names}"
     return f"data {likeness(offer.apart)} · {names}"
+
+
+def _gain_of(offer: Offer) -> str:
+    """Say how much better than no start an offer is on the strokes, and how sure that is."""
+    if offer.score is None:
+        return ""
+    if offer.gain is None:
+        return "Your strokes are too few to tell whether it is better than from scratch"
+    low, high = offer.gain
+    return f"Dice on your strokes {low:+.2f} to {high:+.2f} over scratch, at 90 %"
 
 
 def details_of(offer: Offer) -> str:
@@ -337,6 +348,7 @@ def details_of(offer: Offer) -> str:
     made = card.made
     lines = [
         offer.problem,
+        _gain_of(offer),
         card.description,
         f"Classes: {', '.join(one.name for one in card.classes)}",
         f"Pixels of {pixel:.4g} µm" if pixel is not None else "Size of its pixels unknown",

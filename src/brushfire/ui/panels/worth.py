@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 ASK = "Was the start worth it?"
 TIP = (
     "Learns twice from your strokes in the background, with the start and from scratch, and"
-    " compares both on strokes that were held out"
+    " compares both on strokes that were held out. Who paints from scratch paints elsewhere: that"
+    " user's end it cannot tell"
 )
 KNOWS_TIP = (
     "Dice on labelled voxels of the other volume that no fit here has learned, by what tells single"
