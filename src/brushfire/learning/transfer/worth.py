@@ -95,13 +95,13 @@ def measure_worth(
             learner.step()
         learner.propose()
         answered.append(_held_out(learner))
-    helped, alone = answered
+    started, alone = answered
     return Worth(
-        float(mean_dice(helped)),
+        float(mean_dice(started)),
         float(mean_dice(alone)),
         steps,
-        len(helped),
-        interval_of_gain(helped, alone),
+        len(started),
+        interval_of_gain(started, alone),
     )
 
 
