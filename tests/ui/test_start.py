@@ -53,10 +53,10 @@ def project(learned: Path, tmp_path: Path) -> Path:
 def test_an_offer_says_when_strokes_cannot_tell_whether_it_is_better() -> None:
     card = ModelCard("one", {}, 1, (LabelClass(1, "wall", "#ff0000"),), 8, "0" * 64)
     offer = Offer("one", Path("one.bfmodel"), card, score=0.8)
-    assert words_of(offer).startswith("Dice 0.80 on your strokes, which cannot tell")
+    assert words_of(offer).startswith("Dice 0.80, unsure, on your strokes")
     assert "too few to tell" in details_of(offer)
     unsure = replace(offer, gain=(-0.1, 0.2))
-    assert "which cannot tell" in words_of(unsure)
+    assert "unsure" in words_of(unsure)
     assert "-0.10 to +0.20 over scratch" in details_of(unsure)
     assert words_of(replace(offer, gain=(0.1, 0.2))).startswith("Dice 0.80 on your strokes ·")
 

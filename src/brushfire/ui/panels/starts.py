@@ -324,8 +324,8 @@ def words_of(offer: Offer) -> str:
         return offer.problem
     names = ", ".join(one.name for one in offer.card.classes)
     if offer.score is not None:
-        sure = "" if offer.sure else ", which cannot tell"
-        return f"Dice {offer.score:.2f} on your strokes{sure} · {names}"
+        sure = "" if offer.sure else ", unsure,"
+        return f"Dice {offer.score:.2f}{sure} on your strokes · {names}"
     return f"data {likeness(offer.apart)} · {names}"
 
 
