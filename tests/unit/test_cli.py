@@ -55,6 +55,7 @@ COMMANDS = (
     "doctor",
     "demo",
     "distill",
+    "calibrate",
 )
 SHAPE = (12, 96, 96)
 

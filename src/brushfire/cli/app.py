@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,7 @@ from brushfire.cli.parsing import (
     parse_scale,
     parse_seconds,
     parse_shape,
+    parse_shares,
 )
 from brushfire.cli.terminal import (
     JobFailedError,
@@ -38,6 +39,9 @@ from brushfire.errors import (
     SettingsError,
     VolumeError,
 )
+
+if TYPE_CHECKING:
+    from brushfire.learning.reports import Correction
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -446,13 +450,55 @@ def distill(
     memory: Memory = None,
 ) -> None:
     """Teach a small, fast network what the project's model says, and show that one instead."""
-    from brushfire.cli.distilling import distil_project
+    from brushfire.cli.convert import check_new
+    from brushfire.cli.correcting import distil_model
+    from brushfire.cli.headless import session_of
 
-    rows = distil_project(
-        project, depth=depth, width=width, steps=steps, seconds=parse_seconds(seconds), out=out,
-        overwrite=overwrite, axes=axes, time=time, device=device, budget=parse_budget(memory),
-    )  # fmt: skip
+    if out is not None:
+        check_new(out, overwrite=overwrite)
+    budget = parse_budget(memory)
+    with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
+        rows = distil_model(
+            session, depth=depth, width=width, steps=steps, seconds=parse_seconds(seconds), out=out
+        )
     output().print(table(("", ""), rows))
+
+
+@app.command()
+def calibrate(
+    project: Painted,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which part of the volume a class is, as pore=0.02; may be given for each class,"
+            " the others share what is left. Without it the model estimates all."
+        ),
+    ] = None,
+    second_stage: Annotated[
+        bool,
+        typer.Option("--second-stage", help="Fit the last layer anew rather than shift biases."),
+    ] = False,
+    as_learned: Annotated[
+        bool, typer.Option("--as-learned", help="Do without what was given before.")
+    ] = False,
+    axes: Axes = None,
+    time: Time = None,
+    device: Device = None,
+    memory: Memory = None,
+) -> None:
+    """Correct the project's model for how common classes are, and show that one instead."""
+    from brushfire.cli.correcting import calibrate_model
+    from brushfire.cli.headless import session_of
+
+    if as_learned and (share or second_stage):
+        raise typer.BadParameter("--as-learned stands alone: it does without the others.")
+    how: Correction = "second stage" if second_stage else "calibrated"
+    shares = parse_shares(share or ())
+    budget = parse_budget(memory)
+    with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
+        rows, said = calibrate_model(session, shares, "as learned" if as_learned else how)
+    output().print(table(("", "Before", "After"), rows))
+    say(output(), said)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from brushfire.errors import SettingsError
 from brushfire.geometry import Box, Scale, Triple, triple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 GIB = 2**30
@@ -54,6 +54,31 @@ def parse_scale(text: str | None) -> Scale | None:
             do="Write it like 0.5,0.1,0.1, or one number for a cube.",
         )
     return values[0], values[1], values[2]
+
+
+def parse_shares(texts: Iterable[str]) -> dict[str, float]:
+    """Return the share of each class by its name, of texts like "pore=0.02".
+
+    Raises
+    ------
+    SettingsError
+        One is not of that form, or a class is named twice.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            name = ""
+        if not name.strip() or name in found:
+            raise SettingsError(
+                "A share is the name of a class and a part of the whole volume, once for each.",
+                got=text,
+                do="Write it like pore=0.02, which is two per cent.",
+            )
+        found[name] = share
+    return found
 
 
 def parse_region(text: str | None, shape: Triple) -> Box | None:

@@ -21,11 +21,12 @@ from brushfire.learning import reasons
 from brushfire.learning.reports import Evaluation, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.engine.messages import Outcome
     from brushfire.learning.learner import Learner
+    from brushfire.learning.reports import Calibration, Correction, Proportions
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
 
@@ -76,6 +77,7 @@ class Coach:
         self._emit = emit
         self._pupil: _Pupil | None = None
         self._models: tuple[ModelSnapshot, ...] = ()
+        self._before: tuple[ModelSnapshot, ...] = ()  # of other networks, to go back to
         self._newest: AnnotationSnapshot | None = None
         self._message = ""
         self._look = False
@@ -92,6 +94,11 @@ class Coach:
     @property
     def can_undo(self) -> bool:
         """Whether there is a model before the shown one."""
+        return self._has_earlier or bool(self._before)
+
+    @property
+    def _has_earlier(self) -> bool:
+        """Whether there is one of the same network."""
         return self._pupil.learner.can_undo if self._pupil else len(self._kept) > 1
 
     @property
@@ -129,7 +136,7 @@ class Coach:
     def reset(self) -> None:
         """Forget the weights."""
         self.stop("cancelled")
-        self._pupil, self._models = None, ()
+        self._pupil, self._models, self._before = None, (), ()
         self._emit(ModelForgotten())
 
     def replace(self, make_learner: Callable[[], Learner], network: NetworkSettings) -> None:
@@ -145,29 +152,79 @@ class Coach:
         """
         if self._pupil is not None:
             self._models = self._pupil.learner.history or self._models
+        if network != self._network:
+            self._before = ()
         self._make, self._network, self._pupil = make_learner, network, None
         self._emit(HistoryChanged(self.can_undo))
+        self._begin_again()
+
+    def adopt(self, snapshot: ModelSnapshot) -> None:
+        """Go on from a model that was made of a shown one; its network is learned from now on."""
+        models = self._pupil.learner.history if self._pupil else ()
+        self._before = (*self._before, *(models or self._models))
+        self._network, self._models, self._pupil = snapshot.settings, (snapshot,), None
+        self._tell_of(snapshot, reasons.restored(snapshot))
+        self._begin_again()
+
+    def undo(self) -> ModelSnapshot | None:
+        """Go back to the model shown before, which may have another network; None if none is."""
+        snapshot: ModelSnapshot | None = None
+        if self._has_earlier:
+            snapshot = self._get().learner.undo()
+            if self.phase == "resting":
+                self._enter("training")
+        elif self._before:
+            snapshot = self._before[-1]
+            self._network, self._pupil = snapshot.settings, None
+            at = len(self._before)
+            while at and self._before[at - 1].settings == self._network:
+                at -= 1
+            self._before, self._models = self._before[:at], self._before[at:]
+            self._begin_again()
+        if snapshot is not None:
+            self._tell_of(snapshot, reasons.went_back(snapshot))
+        return snapshot
+
+    def proportions(self) -> Proportions:
+        """Return how common classes are, as far as the shown model tells.
+
+        Raises
+        ------
+        BrushfireError
+            As `Learner.proportions`.
+        """
+        return self._get().learner.proportions()
+
+    def calibrate(
+        self, typed: Mapping[int, float], how: Correction
+    ) -> tuple[ModelSnapshot, Calibration]:
+        """Return a model in the proportions that are known, which is shown, and what was done.
+
+        Raises
+        ------
+        BrushfireError
+            As `Learner.calibrate`; nothing has changed.
+        """
+        snapshot, told = self._get().learner.calibrate(typed, how)
+        self._verdict = reasons.restored(snapshot)
+        return snapshot, told
+
+    def _tell_of(self, snapshot: ModelSnapshot, verdict: Verdict) -> None:
+        self._verdict = verdict
+        self._evaluation = Evaluation.from_metrics(snapshot.metrics)
+
+    def _begin_again(self) -> None:
+        """Go on with another learner, if learning goes on."""
         if self.phase not in ("idle", "paused"):
             self._look = True
             self._enter("waiting")
 
-    def undo(self) -> ModelSnapshot | None:
-        """Go back to the model shown before; None where there is none."""
-        snapshot = self._get().learner.undo() if self.can_undo else None
-        if snapshot is not None:
-            if self.phase == "resting":
-                self._enter("training")
-            self._verdict = reasons.went_back(snapshot)
-            self._evaluation = Evaluation.from_metrics(snapshot.metrics)
-        return snapshot
-
     def restore(self, snapshot: ModelSnapshot) -> None:
         """Go on from a stored model, when learning goes on."""
-        self._pupil, self._models = None, (snapshot,)
+        self._pupil, self._models, self._before = None, (snapshot,), ()
         if self.phase == "resting":
             self._look = True
-        self._verdict = reasons.restored(snapshot)
-        self._evaluation = Evaluation.from_metrics(snapshot.metrics)
+        self._tell_of(snapshot, reasons.restored(snapshot))
 
     def shrink(self) -> bool:
         """Halve the work of a step after running out of memory; False where it cannot be less."""

@@ -20,17 +20,20 @@ from brushfire.engine.regions import Regions
 from brushfire.engine.scouting import Scout
 from brushfire.engine.streaming import Streamer
 from brushfire.engine.turns import Turns, Work
-from brushfire.errors import ModelError, SettingsError
+from brushfire.errors import BrushfireError, ModelError, SettingsError
 from brushfire.geometry import Grid
+from brushfire.learning.calibrating import Known
 from brushfire.learning.learner import Learner
+from brushfire.networks.features import inputs_of
 from brushfire.networks.kernels import forget_buffer
 from brushfire.networks.model import SegmentationModel
 from brushfire.networks.snapshot import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from brushfire.learning.examples import Examples
+    from brushfire.learning.reports import Calibration, Correction
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -233,6 +236,12 @@ class Engine:
                 self._restore(model)
             case m.Begin():
                 self._begin(command)
+            case m.Adopt(model=model):
+                self._adopt(model)
+            case m.Estimate():
+                self._tell_proportions()
+            case m.Calibrate(typed, how):
+                self._calibrate(typed, how)
             case m.SetExamples(examples):
                 self._examples = examples
                 self._coach.replace(self._make_learner, self._settings[0])
@@ -270,11 +279,41 @@ class Engine:
         # Numbered here, where models are made: nobody else knows the newest.
         self._restore(model.snapshot(self._newest_revision + 1, start.model.metrics))
 
+    def _adopt(self, made: ModelSnapshot) -> None:
+        """Show a model that was made of a shown one, and go on from it."""
+        model = SegmentationModel.from_snapshot(made)
+        snapshot = model.snapshot(self._newest_revision + 1, made.metrics)
+        self._coach.adopt(snapshot)
+        self._take_network(snapshot)
+        self._show(snapshot)
+
+    def _take_network(self, snapshot: ModelSnapshot) -> None:
+        """Learn with the network of a model."""
+        if snapshot.settings != self._settings[0]:
+            self._settings = (snapshot.settings, self._settings[1])
+            self._emit(m.NetworkTaken(snapshot.settings))
+
+    def _calibrate(self, typed: Mapping[int, float], how: Correction) -> None:
+        try:
+            snapshot, told = self._coach.calibrate(typed, how)
+        except BrushfireError as error:  # learning has nothing to do with it, and goes on
+            self._emit(m.ProportionsTold(None, error=error))
+            return
+        self._show(snapshot)
+        self._tell_proportions(told)
+
+    def _tell_proportions(self, done: Calibration | None = None) -> None:
+        try:
+            self._emit(m.ProportionsTold(self._coach.proportions(), done))
+        except BrushfireError as error:
+            self._emit(m.ProportionsTold(None, done, error))
+
     def _undo(self) -> None:
         snapshot = self._coach.undo()
         if snapshot is None:
             self._emit(m.Told("info", "There is no earlier model to go back to."))
         else:
+            self._take_network(snapshot)
             self._show(snapshot)
 
     def _show(self, snapshot: ModelSnapshot | None) -> None:
@@ -288,6 +327,11 @@ class Engine:
 
     def _make_learner(self) -> Learner:
         network, learning = self._settings
+        examples = self._examples
+        if examples is not None and (
+            examples.features.shape[1] != inputs_of(network, len(self._volume.channels))
+        ):
+            examples = None  # of the network that is gone back to
         return Learner(
             self._volume,
             network,
@@ -296,8 +340,9 @@ class Engine:
             seed=self._seed,
             revision=self._newest_revision,
             step_bytes=network_budget(self.device, self._network_bytes),
-            examples=self._examples,
+            examples=examples,
             weights=self._weights,
+            known=Known.of(self._shown),
         )
 
     # -- failures ----------------------------------------------------------------------------

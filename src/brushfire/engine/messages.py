@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from brushfire.learning.doubts import Doubt
     from brushfire.learning.examples import Examples
     from brushfire.learning.places import Place
-    from brushfire.learning.reports import Evaluation, Verdict
+    from brushfire.learning.reports import (
+        Calibration,
+        Correction,
+        Evaluation,
+        Proportions,
+        Verdict,
+    )
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -86,6 +92,32 @@ class Restore(Command):
     """Show and go on from a stored model."""
 
     snapshot: ModelSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt(Command):
+    """Show a model that was made of a shown one, and go on from it; `UndoModel` goes back.
+
+    It may have another network, which is that of learning from then on.
+    """
+
+    model: ModelSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate(Command):
+    """Tell how common classes are, as far as the shown model tells; see `ProportionsTold`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrate(Command):
+    """Show a model in which classes are as common as they are known to be; see `ProportionsTold`.
+
+    ``typed`` holds what the user gave, for some classes or all; later models are kept to it.
+    """
+
+    typed: dict[int, float]
+    how: Correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +244,32 @@ class HistoryChanged(Event):
 @dataclass(frozen=True, slots=True)
 class ModelForgotten(Event):
     """There is no model any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkTaken(Event):
+    """Learning goes on with this network, which came with a model."""
+
+    network: NetworkSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ProportionsTold(Event):
+    """The answer to `Estimate` and `Calibrate`.
+
+    Parameters
+    ----------
+    proportions : Proportions or None
+        By the model that is shown now; None where it cannot be told.
+    calibration : Calibration or None
+        What was done, if anything was asked for.
+    error : Exception or None
+        Why not. What was shown stays, and learning goes on.
+    """
+
+    proportions: Proportions | None
+    calibration: Calibration | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import BUDGET_BYTES, SegmentationModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.tuition import Piece
@@ -69,6 +69,8 @@ class Distiller:
         Strokes that have a say too; those of classes that the teacher does not know are left out.
     settings : DistillationSettings
         How it learns.
+    held_out : sequence
+        One voxel (z, y, x, class) of each stroke that has no say: it judges what is learned later.
     network_bytes : int
         Memory that a prediction may take.
 
@@ -90,14 +92,18 @@ class Distiller:
         labels: AnnotationSnapshot | None,
         settings: DistillationSettings,
         *,
+        held_out: Sequence[Sequence[int]] = (),
         network_bytes: int = BUDGET_BYTES,
     ) -> None:
         _check_pair(teacher, volume, student, settings)
         warm_up()
         self._teacher = teacher = copy.deepcopy(teacher).requires_grad_(False).eval()
+        # A shift is taken over in the end: what is learned later gets one of its own.
+        self._shift = teacher.prior_shift.clone()
+        teacher.prior_shift.zero_()
         self._settings = settings
         self._network_bytes = network_bytes
-        strokes = _strokes(volume, labels)
+        strokes = _strokes(volume, labels, held_out)
         self._tuition = Tuition(
             teacher,
             volume,
@@ -189,6 +195,8 @@ class Distiller:
         """
         spent = time.monotonic() - self._began
         student = self._student.requires_grad_(False).eval()
+        for model in (student, self._teacher):
+            model.prior_shift.copy_(self._shift)
         answers = []
         for box in self._tuition.held:
             if cancelled():
@@ -221,6 +229,7 @@ def distil(
     labels: AnnotationSnapshot | None,
     settings: DistillationSettings,
     *,
+    held_out: Sequence[Sequence[int]] = (),
     network_bytes: int = BUDGET_BYTES,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -229,7 +238,7 @@ def distil(
 
     Parameters
     ----------
-    teacher, volume, student, labels, settings, network_bytes
+    teacher, volume, student, labels, settings, held_out, network_bytes
         As for `Distiller`.
     progress : callable
         Takes how many hundredths are done, and 100.
@@ -248,7 +257,9 @@ def distil(
     ModelError, SettingsError, LearningError
         As for `Distiller`, and where learning runs into numbers that are not finite.
     """
-    distiller = Distiller(teacher, volume, student, labels, settings, network_bytes=network_bytes)
+    distiller = Distiller(
+        teacher, volume, student, labels, settings, held_out=held_out, network_bytes=network_bytes
+    )
     while distiller.share < 1:
         if cancelled():
             raise Cancelled
@@ -303,7 +314,9 @@ def _inputs(model: SegmentationModel, slab: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(slab).to(model.device).flatten(0, 1)[None]
 
 
-def _strokes(volume: Volume, labels: AnnotationSnapshot | None) -> StrokeRegions | None:
+def _strokes(
+    volume: Volume, labels: AnnotationSnapshot | None, held_out: Sequence[Sequence[int]]
+) -> StrokeRegions | None:
     if labels is None:
         return None
     if tuple(labels.shape) != tuple(volume.shape):
@@ -313,6 +326,7 @@ def _strokes(volume: Volume, labels: AnnotationSnapshot | None) -> StrokeRegions
             do="Give those that were painted on this volume, or none.",
         )
     strokes = StrokeRegions(0.0)
+    strokes.adopt(held_out)
     strokes.update(labels)
     return strokes
 

@@ -7,15 +7,26 @@ import math
 import time
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from brushfire.errors import LearningError, ModelError
+from brushfire.learning.calibrating import (
+    NOTED,
+    Known,
+    completed,
+    found_in,
+    in_proportion,
+    notes,
+    prior_of,
+    shifted_dice,
+)
 from brushfire.learning.crossvalidation import cross_validate
 from brushfire.learning.doubts import find_doubts
+from brushfire.learning.dual_stage import proportions_of
 from brushfire.learning.evaluation import evaluate_model, regions_of
 from brushfire.learning.fitting import COUNT_POWER, index_table
 from brushfire.learning.probe import CELL, MARGIN, find_sites, picked, probe
@@ -23,7 +34,14 @@ from brushfire.learning.proportions import prior_shift
 from brushfire.learning.race import Entrant, Race, Strokes
 from brushfire.learning.reasons import kind_of
 from brushfire.learning.regions import StrokeRegions
-from brushfire.learning.reports import Evaluation, Proposal, StepReport, Verdict
+from brushfire.learning.reports import (
+    Calibration,
+    Evaluation,
+    Proportions,
+    Proposal,
+    StepReport,
+    Verdict,
+)
 from brushfire.learning.sampler import PatchSampler, SlabCache, square_around
 from brushfire.learning.settings import check_patch
 from brushfire.learning.training import Trainer
@@ -31,10 +49,10 @@ from brushfire.learning.transfer.forgetting import SHARE, Memory
 from brushfire.learning.warming import warm_up
 from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks.halo import measure_halo
-from brushfire.networks.model import SegmentationModel
+from brushfire.networks.model import BUDGET_BYTES, SegmentationModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.crossfits import CrossFits
@@ -43,6 +61,7 @@ if TYPE_CHECKING:
     from brushfire.learning.gate import Answers
     from brushfire.learning.probe import Site
     from brushfire.learning.race import Finish
+    from brushfire.learning.reports import Correction
     from brushfire.learning.sampler import Block, Patch
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
@@ -89,6 +108,8 @@ class Learner:
     weights : ModelSnapshot, optional
         What the project started from: where it is of the same shape, the layers of a new network
         begin with its.
+    known : Known, optional
+        What the user said of how common classes are, until a restored model says more.
 
     Raises
     ------
@@ -108,6 +129,7 @@ class Learner:
         step_bytes: float = math.inf,
         examples: Examples | None = None,
         weights: ModelSnapshot | None = None,
+        known: Known | None = None,
     ) -> None:
         check_patch(network, learning)
         self._volume = volume
@@ -139,6 +161,7 @@ class Learner:
         self._seconds = 0.0
         self._revision = revision
         self._history: list[ModelSnapshot] = []
+        self._known_before = known
         self._race = Race(self._answers, self._cross_validate)
         self._fit: Entrant | None = None  # kept, so that it is measured once
         self._knows_all = False  # whether the shown model knows the held-out strokes
@@ -430,8 +453,7 @@ class Learner:
 
     def _accept(self, winner: Entrant, finish: Finish) -> ModelSnapshot:
         self._revision += 1
-        model = self._ready_trainer().for_show(winner.model)
-        model.prior_shift.copy_(self._shift(model))
+        model, about = self._proportioned(self._ready_trainer().for_show(winner.model))
         model.halo = self._halo(model)
         metrics = {
             "kind": winner.kind,
@@ -441,6 +463,7 @@ class Learner:
             "annotations": winner.seen,
             "held_out_regions": [list(seed) for seed in self._regions.seeds],
             **finish.evaluation.to_metrics(),
+            **about,
         }
         remembered = self._memory.ask(model) if self._memory else None
         if remembered is not None:
@@ -455,6 +478,31 @@ class Learner:
         if model.pixels is not None and not self._history:
             return model.feature_reach if model.by_pixel else min(_FIRST_HALO, model.safe_halo)
         return measure_halo(model, self._halo_blocks(), core=_HALO_CORE)
+
+    @property
+    def _known(self) -> Known | None:
+        """What the user said of how common classes are: it goes with the models that are shown."""
+        return Known.of(self._history[-1]) if self._history else self._known_before
+
+    def _proportioned(self, model: SegmentationModel) -> tuple[SegmentationModel, dict[str, Any]]:
+        """Return a model in the proportions that are known, and what is noted of that."""
+        known = self._known
+        prior = dict(zip(model.classes, self._prior(model).tolist(), strict=True))
+        if known is None:
+            model.prior_shift.copy_(self._shift(model))
+            return model, notes(prior)
+        shares = completed(known.shares, proportions_of(model, self._anywhere(), prior))
+        how = known.how
+        try:
+            made, noted = in_proportion(model, shares, how, prior, self._labelled)
+        except (ModelError, LearningError):  # another network, or strokes of a class are gone
+            how = "calibrated"
+            made, noted = in_proportion(model, shares, how, prior, self._labelled)
+        return made, notes(noted, known, staged=how == "second stage")
+
+    def _labelled(self) -> tuple[SlabCache, list[Site]]:
+        """Return where strokes are that teach."""
+        return self._cache, self._sites(held=False, budget=self._fit_pixels)
 
     def _shift(self, model: SegmentationModel) -> Tensor:
         """Return what corrects a model for the proportions of its strokes."""
@@ -480,7 +528,7 @@ class Learner:
         counts = Counter(self._counts)
         if self._examples is not None and model.pixels is not None:
             counts.update(self._examples.counts)
-        shares = torch.tensor([counts[value] for value in model.classes]).double()
+        shares = torch.tensor([max(counts[value], 1) for value in model.classes]).double()
         shares = shares ** (1 - COUNT_POWER)
         return shares / shares.sum()
 
@@ -510,6 +558,110 @@ class Learner:
         y, x = self._rng.choice(points[z].voxels)
         side = _HALO_CORE + 2 * _HALO_ROOM
         return [self._cache.read(square_around(z, (int(y), int(x)), side, self._volume.shape))]
+
+    def proportions(self) -> Proportions:
+        """Return how common classes are in what the shown model predicts, and by its estimate.
+
+        Raises
+        ------
+        ModelError
+            If there is none of this network.
+        """
+        shown = self._need_shown()
+        model = SegmentationModel.from_snapshot(shown, self._device)
+        estimated = proportions_of(model, self._anywhere(), prior_of(shown))
+        return Proportions(self._found(model), estimated)
+
+    def calibrate(
+        self, typed: Mapping[int, float], how: Correction
+    ) -> tuple[ModelSnapshot, Calibration]:
+        """Show a model in which classes are as common as they are known to be.
+
+        What is learned goes on as it was, and models that come of it are kept to what was typed.
+
+        Parameters
+        ----------
+        typed : mapping
+            Which part of the volume some classes are, see `check_shares`. The others share what is
+            left, and all have what the model estimates where nothing was typed.
+        how : {"calibrated", "second stage", "as learned"}
+            What to do; the last forgets what was typed before.
+
+        Raises
+        ------
+        ModelError
+            If there is no model of this network, or it has features, for the second stage.
+        LearningError
+            If strokes of a class are missing, for the second stage.
+        """
+        shown = self._need_shown()
+        before = SegmentationModel.from_snapshot(shown, self._device)
+        base = self._as_learned(shown) if how == "as learned" else shown
+        prior: Mapping[int, float] | None = prior_of(base)
+        shares: dict[int, float] = {}
+        if how == "as learned":
+            made = self._own_shift(SegmentationModel.from_snapshot(base, self._device))
+        else:
+            shares = completed(typed, proportions_of(before, self._anywhere(), prior))
+            made, prior = in_proportion(before, shares, how, prior, self._labelled)
+        made.halo = self._halo(made) if how == "second stage" else made.halo
+        told = Calibration(
+            how, dict(typed), shares, self._found(before), self._found(made),
+            *self._shifted_dice(before, made),
+        )  # fmt: skip
+        self._revision += 1
+        about = {key: value for key, value in base.metrics.items() if key not in NOTED}
+        staged = how == "second stage" or bool(base.metrics.get("second_stage"))
+        noted = notes(prior, Known(typed, how) if typed else None, staged=staged)
+        snapshot = made.snapshot(self._revision, {**about, **noted, "reason": str(told)})
+        self._history = [*self._history[1 - _HISTORY :], snapshot]
+        return snapshot, told
+
+    def _as_learned(self, shown: ModelSnapshot) -> ModelSnapshot:
+        """Return the newest model without a second stage, or the shown one."""
+        learned = (one for one in reversed(self._history) if not one.metrics.get("second_stage"))
+        return next(learned, shown)
+
+    def _own_shift(self, model: SegmentationModel) -> SegmentationModel:
+        """Return a model as it would be had nobody said anything."""
+        known = self.ready is None and model.classes == self._classes
+        model.prior_shift.copy_(
+            self._shift(model) if known else torch.zeros_like(model.prior_shift)
+        )
+        return model
+
+    def _found(self, model: SegmentationModel) -> dict[int, float]:
+        """Return the share of each class in what a model predicts at the slabs."""
+        return found_in(model, self._anywhere(), int(min(self._step_bytes, BUDGET_BYTES)))
+
+    def _shifted_dice(
+        self, before: SegmentationModel, after: SegmentationModel
+    ) -> tuple[float | None, float | None]:
+        """Return the Dice of two models on held-out strokes, if none of them knows those."""
+        shown = self._race.shown
+        if shown is None or self.ready is not None or self._judges().judge != "held out":
+            return None, None
+        if before.pixels is not None and (self._knows_all or before.classes != shown.model.classes):
+            return None, None
+        sites = self._sites(held=True, budget=self._score_pixels)
+        scores = []
+        for model in (before, after):
+            judged = model
+            if model.pixels is not None:
+                # What tells pixels in a model that is shown has learnt from every stroke.
+                judged = copy.deepcopy(shown.model)
+                judged.prior_shift.copy_(model.prior_shift)
+            scores.append(shifted_dice(judged, self._cache, sites))
+        return scores[0], scores[1]
+
+    def _need_shown(self) -> ModelSnapshot:
+        if not self._history:
+            raise ModelError(
+                "How common classes are is told by the model that is shown and learned on.",
+                got="none of the chosen network",
+                do="Start learning first.",
+            )
+        return self._history[-1]
 
     def undo(self) -> ModelSnapshot | None:
         """Go back to the accepted model before the shown one; None where there is none.

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from brushfire.networks.snapshot import ModelSnapshot
 
 Measured = Literal["held out", "cross-validated", "not at all"]
+Correction = Literal["calibrated", "second stage", "as learned"]
+"""Biases shifted to shares of classes; the last layer fitted with them; neither any more."""
 
 _CHANCE = 0.005  # of mean Dice: less makes no difference
 
@@ -223,3 +225,61 @@ class Worth:
             f"{said}: Dice {self.started:.3f} with it and {self.scratch:.3f} from scratch{sure},"
             f" on {self.strokes} held-out strokes after {self.steps} gradient steps."
         )
+
+
+@dataclass(frozen=True)
+class Proportions:
+    """How common classes are in a volume, as far as a model tells.
+
+    Parameters
+    ----------
+    found : dict
+        The share of each class in what the model predicts, at some places all over the volume.
+    estimated : dict
+        How common each is, as the model estimates it itself.
+    """
+
+    found: dict[int, float]
+    estimated: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was done to a model so that classes are as common as they are known to be.
+
+    Parameters
+    ----------
+    how : {"calibrated", "second stage", "as learned"}
+        What was done.
+    typed : dict
+        The shares that the user gave; later models keep to them. Empty for the model's estimate.
+    shares : dict
+        The share of each class that it was done with.
+    before, after : dict
+        The share of each class in what is predicted at some places, before it and after.
+    dice_before, dice_after : float or None
+        Mean Dice on held-out strokes; None where no honest score can be told.
+    """
+
+    how: Correction
+    typed: dict[int, float]
+    shares: dict[int, float]
+    before: dict[int, float]
+    after: dict[int, float]
+    dice_before: float | None = None
+    dice_after: float | None = None
+
+    def __str__(self) -> str:
+        """Say it in sentences."""
+        whose = "the shares you gave" if self.typed else "its own estimate of the shares"
+        said = {
+            "calibrated": f"Calibrated to {whose}.",
+            "second stage": f"Its last layer was fitted with {whose}.",
+            "as learned": "As learned: corrected as far as the strokes allow.",
+        }[self.how]
+        if self.how != "as learned":
+            later = "Later models keep to them." if self.typed else "Later models do without."
+            said = f"{said} {later}"
+        if self.dice_before is None or self.dice_after is None:
+            return said
+        return f"{said} Held-out Dice {self.dice_after:.3f}, before {self.dice_before:.3f}."

@@ -13,6 +13,8 @@ from brushfire.networks.smoothing import reach_of, smooth
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from brushfire.networks.settings import NetworkSettings
+
 SIGMAS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -60,6 +62,13 @@ class FeatureBank:
             planes[:, :, 0] = smooth(x, sigma)
             _derivatives(planes, _step(sigma))
         return features.flatten(1, 2)
+
+
+def inputs_of(settings: NetworkSettings, channels: int) -> int:
+    """Return how many values a network knows of each pixel of a volume with so many channels."""
+    if settings.features:
+        return channels * (FeatureBank().per_channel + settings.slices - 1)
+    return channels * settings.slices
 
 
 def _step(sigma: float) -> int:

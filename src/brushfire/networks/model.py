@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from brushfire.errors import ModelError
 from brushfire.geometry import Box, Grid
 from brushfire.networks.backbones import make_backbone
-from brushfire.networks.features import FeatureBank
+from brushfire.networks.features import FeatureBank, inputs_of
 from brushfire.networks.pieces import LEAST, best_cut, outward
 from brushfire.networks.pixel_head import PixelHead
 from brushfire.networks.pretrained import take_over_pretrained
@@ -84,11 +84,7 @@ class SegmentationModel(nn.Module):
         self.channels = channels
         self.classes = tuple(int(value) for value in classes)
         self.bank = FeatureBank() if settings.features else None
-        if self.bank is None:
-            inputs = channels * settings.slices
-        else:
-            inputs = channels * (self.bank.per_channel + settings.slices - 1)
-        self.inputs = inputs
+        self.inputs = inputs = inputs_of(settings, channels)
         self.register_buffer("intensity_mean", torch.tensor(mean or [0.0] * channels))
         self.register_buffer("intensity_std", torch.tensor(std or [1.0] * channels))
         count = len(self.classes)

@@ -1,10 +1,18 @@
 """What the interface and scripts talk to, and all they talk to: one open volume and its work."""
 
 from brushfire.session.appraising import Appraisal
+from brushfire.session.distilling import Student
 from brushfire.session.places import SURROUNDINGS
 from brushfire.session.session import Session
 from brushfire.session.shelf import Offer
-from brushfire.session.states import JobState, LearningState, Notice, ScorePoint, TileUpdate
+from brushfire.session.states import (
+    JobState,
+    LearningState,
+    Notice,
+    ProportionsState,
+    ScorePoint,
+    TileUpdate,
+)
 
 __all__ = [
     "SURROUNDINGS",
@@ -13,7 +21,9 @@ __all__ = [
     "LearningState",
     "Notice",
     "Offer",
+    "ProportionsState",
     "ScorePoint",
     "Session",
+    "Student",
     "TileUpdate",
 ]

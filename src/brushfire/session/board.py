@@ -11,6 +11,7 @@ from brushfire.errors import ProjectError
 from brushfire.jobs import JobReport, Jobs
 from brushfire.learning.reports import Worth
 from brushfire.library import Entry, bare_name
+from brushfire.session.distilling import Student
 from brushfire.session.starting import Lesson
 from brushfire.session.states import JobState
 from brushfire.volumes import Volume
@@ -29,6 +30,8 @@ CANCELLED = {
     "pyramid": "Cancelled. Nothing was kept.",
     "start": "Cancelled. Nothing was taken over.",
     "save": "Cancelled. Nothing was saved.",
+    "worth": "Cancelled. Nothing was measured.",
+    "distil": "Cancelled. Nothing was changed.",
 }
 
 PREDICTION_ENDED = (
@@ -95,6 +98,10 @@ class JobBoard:
     def start_measuring(self, work: Work) -> int:
         """Measure what a start was worth; return the job's id, that of one under way if any."""
         return self._start_once(JobState(self.next_id, "worth", "Learning from scratch, too"), work)
+
+    def start_distilling(self, work: Work) -> int:
+        """Make a small, fast network; return the job's id, that of one under way if any."""
+        return self._start_once(JobState(self.next_id, "distil", "Making a fast network"), work)
 
     def _check_alone(self, kind: str, path: str, rule: str) -> None:
         for state in self.states:
@@ -222,6 +229,6 @@ def _describe(result: Any) -> str:
         return f"Started from {result.name}."
     if isinstance(result, Entry):
         return f"Saved to the library as {result.name}."
-    if isinstance(result, Worth):
+    if isinstance(result, Worth | Student):
         return str(result)
     return f"Done and checked: {result.path}"

@@ -15,11 +15,19 @@ import numpy as np
 from brushfire.engine import Engine
 from brushfire.engine import messages as m
 from brushfire.engine.device import choose_device
-from brushfire.errors import AnnotationError, BrushfireError, ProjectError, VolumeError
+from brushfire.errors import (
+    AnnotationError,
+    BrushfireError,
+    ModelError,
+    ProjectError,
+    VolumeError,
+)
 from brushfire.geometry import Box
+from brushfire.learning.calibrating import Known
 from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.learning.warming import begin_to_warm_up
 from brushfire.networks import kernels
+from brushfire.networks.features import inputs_of
 from brushfire.networks.settings import NetworkSettings
 from brushfire.networks.snapshot import answers
 from brushfire.prediction import PredictionStore
@@ -27,6 +35,14 @@ from brushfire.project import ProjectState, Settings, default_folder, open_proje
 from brushfire.session.appraising import Appraiser
 from brushfire.session.board import JobBoard
 from brushfire.session.classes import ClassTable
+from brushfire.session.distilling import (
+    DEPTH,
+    SECONDS,
+    STEPS,
+    WIDTH,
+    Student,
+    prepare_distilling,
+)
 from brushfire.session.exports import resolve_export
 from brushfire.session.keeper import Keeper
 from brushfire.session.learning import LearningRecord
@@ -42,6 +58,7 @@ from brushfire.session.opening import (
     suggest_network,
 )
 from brushfire.session.places import PICTURE, Suggestions, read_picture
+from brushfire.session.proportions import prepare_calibrating, why_no_second_stage
 from brushfire.session.saving import prepare_saving
 from brushfire.session.shelf import Shelf
 from brushfire.session.starting import (
@@ -51,12 +68,19 @@ from brushfire.session.starting import (
     prepare_start,
     same_place,
 )
-from brushfire.session.states import JobState, LearningState, Notice, SessionEvents, TileUpdate
+from brushfire.session.states import (
+    JobState,
+    LearningState,
+    Notice,
+    ProportionsState,
+    SessionEvents,
+    TileUpdate,
+)
 from brushfire.session.status import status_sentence
 from brushfire.volumes import Volume, build_pyramid, open_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
     from psygnal import SignalInstance
@@ -65,6 +89,7 @@ if TYPE_CHECKING:
     from brushfire.geometry import Scale
     from brushfire.learning.examples import Examples
     from brushfire.learning.places import Place
+    from brushfire.learning.reports import Correction
     from brushfire.learning.transfer.schedules import Schedule
     from brushfire.learning.transfer.strategies import StartSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -134,6 +159,8 @@ class Session:
         self._settings: Settings | None = None
         self._examples: Examples | None = None
         self._weights: ModelSnapshot | None = None
+        self._student: Student | None = None
+        self._proportions = ProportionsState()
         self._table = ClassTable()
         self._line: EngineLine | None = None
         self._view: Box | None = None
@@ -186,6 +213,9 @@ class Session:
     def classes_from_start(self) -> frozenset[int]:
         """Class values that are learned from what the project started with, painted or not."""
         if self._examples is None or not self.settings.learning.examples:
+            return frozenset()
+        channels = 1 if self.volume is None else len(self.volume.channels)
+        if self._examples.features.shape[1] != inputs_of(self.settings.network, channels):
             return frozenset()
         return frozenset(self._examples.counts)
 
@@ -340,6 +370,7 @@ class Session:
         self._settings, self._table, self.confirmed = None, ClassTable(), False
         self._examples = self._weights = None
         self._record = LearningRecord(self._device)
+        self._forget_asides()
         self._tell_everything()
 
     def configure(
@@ -544,6 +575,7 @@ class Session:
         modality: str = "",
         description: str = "",
         replace: bool = False,
+        student: bool = False,
     ) -> int:
         """Keep the shown model, and what the strokes taught it, for others; return the job's id.
 
@@ -557,6 +589,8 @@ class Session:
             How the images were made, and what there is to say beside it.
         replace : bool
             Whether it takes the place of a model that has the name.
+        student : bool
+            Whether to keep `student` instead, which strokes have not taught.
 
         Raises
         ------
@@ -564,8 +598,11 @@ class Session:
             There is no model, or the name cannot be one. A name that is taken fails the job.
         """
         self._need_volume()
+        model, examples = self._record.snapshot, self._examples
+        if student:
+            model, examples = None if self._student is None else self._student.model, None
         work = prepare_saving(
-            self, self._record.snapshot, self._examples, name, replace=replace,
+            self, model, examples, name, replace=replace,
             licence=licence, modality=modality, description=description,
         )  # fmt: skip
         job = self._board.start_saving(name, work)
@@ -605,6 +642,109 @@ class Session:
         job = self._board.start_measuring(work)
         self._tell_news()
         return job
+
+    def distil(
+        self,
+        *,
+        depth: int = DEPTH,
+        width: int = WIDTH,
+        steps: int = STEPS,
+        seconds: float = SECONDS,
+    ) -> int:
+        """Teach a small, fast network what the shown model says; return the job's id.
+
+        All else goes on meanwhile. What comes of it is `student`.
+
+        Parameters
+        ----------
+        depth, width : int
+            Layers of the small network, and maps that each adds.
+        steps, seconds : int, float
+            How long it learns at most.
+
+        Raises
+        ------
+        ModelError, SettingsError
+            There is no model, or no such network. What else is in the way fails the job.
+        """
+        self._need_volume()
+        work = prepare_distilling(
+            self, self._record.snapshot,
+            depth=depth, width=width, steps=steps, seconds=seconds, seed=self._seed,
+        )  # fmt: skip
+        job = self._board.start_distilling(work)
+        self._tell_news()
+        return job
+
+    @property
+    def student(self) -> Student | None:
+        """The small network that the last `distil` made, until it is shown or dropped."""
+        return self._student
+
+    def show_student(self) -> None:
+        """Show `student`, and learn on from it and with its network; `undo_model` goes back.
+
+        Raises
+        ------
+        ModelError
+            There is none.
+        """
+        if self._student is None:
+            raise ModelError(
+                "A small network is shown once it has been made.", got="none", do="Make it first."
+            )
+        self._need_engine().send(m.Adopt(self._student.model))
+        self._student = None
+
+    def drop_student(self) -> None:
+        """Forget `student`; what is shown stays."""
+        self._student = None
+
+    @property
+    def proportions(self) -> ProportionsState:
+        """How common classes are, as far as was asked for."""
+        return self._proportions
+
+    @property
+    def known_shares(self) -> dict[int, float]:
+        """What the user gave of how common classes are: the shown model is kept to it."""
+        known = Known.of(self._record.snapshot)
+        return {} if known is None else dict(known.shares)
+
+    @property
+    def second_stage_problem(self) -> str:
+        """Why the second stage cannot be, or ""."""
+        return why_no_second_stage(self, self._record.snapshot)
+
+    def estimate_proportions(self) -> None:
+        """Find out how common classes are by the shown model; `proportions_changed` follows."""
+        self._need_engine().send(m.Estimate())
+
+    def calibrate(
+        self, shares: Mapping[int, float] | None = None, how: Correction = "calibrated"
+    ) -> None:
+        """Show a model in which classes are as common as they are; `proportions_changed` follows.
+
+        `undo_model` goes back. Models that are learned later are kept to what is given here, until
+        something else is given.
+
+        Parameters
+        ----------
+        shares : mapping, optional
+            Which part of the volume a class is, for some classes or all; the others share what is
+            left. By default the model estimates it, for this once.
+        how : {"calibrated", "second stage", "as learned"}
+            Shift the biases; fit the last layer of a network without features anew; or do without
+            either from now on.
+
+        Raises
+        ------
+        ModelError, LearningError, SettingsError
+            It cannot be, and nothing is changed.
+        """
+        self._need_volume()
+        command = prepare_calibrating(self, self._record.snapshot, shares, how)
+        self._need_engine().send(command)
 
     def browse_library(self) -> None:
         """Look what the library offers for this volume; `library_changed` follows."""
@@ -723,6 +863,8 @@ class Session:
         for result in self._board.fetch():
             if isinstance(result, Lesson) and self.volume is not None:
                 self._begin_with(result)
+            if isinstance(result, Student) and self.volume is not None:
+                self._student = result
             if isinstance(result, Volume) and self.volume is not None:
                 # The voxel size may have been corrected while the levels were built.
                 known = self.volume.voxel_size_known
@@ -777,6 +919,7 @@ class Session:
         self._examples, self._weights = opening.examples, opening.weights
         self._table = ClassTable(opening.state.classes, model.classes if model else ())
         self._record = LearningRecord(self._device, model)
+        self._forget_asides()
         self._told_revision = 0
         self.confirmed = opening.state.volume.confirmed
         self.predictions = PredictionStore(
@@ -791,6 +934,10 @@ class Session:
         self._tell_everything()
         for warning in opening.warnings:
             self.events.notified.emit(Notice("warning", warning))
+
+    def _forget_asides(self) -> None:
+        """Forget what was found out beside learning."""
+        self._student, self._proportions = None, ProportionsState()
 
     @property
     def _cache_bytes(self) -> int:
@@ -934,12 +1081,23 @@ class Session:
                 self._keeper.note("model shown", revision=snapshot.revision, **snapshot.metrics)
             case m.ModelForgotten():
                 self._record.take(event)
+                self._forget_asides()
+                self._later(self.events.proportions_changed, self._proportions)
                 if self.predictions is not None:
                     self.predictions.clear()
                 if self._suggestions.clear():
                     self._later(self.events.places_changed, self.places)
                 self._show(0)
                 self._save()
+            case m.NetworkTaken(network):
+                self._settings = replace(self.settings, network=network)
+            case m.ProportionsTold(found, done, error):
+                before, shown = self._proportions, self.model_revision
+                if done is None and error is None and before.model == shown:
+                    done = before.calibration
+                problem = "" if error is None else str(error)
+                self._proportions = ProportionsState(shown, found, done, problem)
+                self._later(self.events.proportions_changed, self._proportions)
             case m.RegionProgress(job, done, total):
                 self._board.progress(job, done, total)
             case m.TurnEnded(turn="region", job=int(job)):

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Literal
 from psygnal import Signal, SignalGroup
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from brushfire.engine.messages import Phase
     from brushfire.geometry import Box
     from brushfire.learning.doubts import Doubt
-    from brushfire.learning.reports import Evaluation, Remembered, Verdict
+    from brushfire.learning.reports import (
+        Calibration,
+        Evaluation,
+        Proportions,
+        Remembered,
+        Verdict,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,34 @@ class LearningState:
 
 
 @dataclass(frozen=True, slots=True)
+class ProportionsState:
+    """How common classes are, as far as was asked for.
+
+    Parameters
+    ----------
+    model : int or None
+        The model that was asked.
+    proportions : Proportions or None
+        What it tells; None before anything was asked, and where it cannot be told.
+    calibration : Calibration or None
+        What the last request did.
+    problem : str
+        Why the last request came to nothing, or "".
+    """
+
+    model: int | None = None
+    proportions: Proportions | None = None
+    calibration: Calibration | None = None
+    problem: str = ""
+
+    def completed(self, typed: Mapping[int, float]) -> dict[int, float]:
+        """Return a share of each class: as typed, the others share what is left of one."""
+        from brushfire.learning.calibrating import completed
+
+        return {} if self.proportions is None else completed(typed, self.proportions.estimated)
+
+
+@dataclass(frozen=True, slots=True)
 class JobState:
     """A piece of background work that the user started.
 
@@ -105,7 +141,7 @@ class JobState:
     ----------
     id : int
         To cancel it by.
-    kind : {"pyramid", "export", "start", "save", "worth"}
+    kind : {"pyramid", "export", "start", "save", "worth", "distil"}
         What it does.
     title : str
         What it does, for people.
@@ -120,7 +156,7 @@ class JobState:
     """
 
     id: int
-    kind: Literal["pyramid", "export", "start", "save", "worth"]
+    kind: Literal["pyramid", "export", "start", "save", "worth", "distil"]
     title: str
     done: int = 0
     total: int = 0
@@ -160,6 +196,7 @@ class SessionEvents(SignalGroup):
     places_changed = Signal(tuple)
     library_changed = Signal(tuple)
     network_appraised = Signal(object)
+    proportions_changed = Signal(object)
     job_changed = Signal(object)
     status_changed = Signal(str)
     notified = Signal(object)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from brushfire.ui.panels.fast import FastForm
 from brushfire.ui.panels.network import NetworkForm
 from brushfire.ui.panels.plots import CurveView
+from brushfire.ui.panels.proportions import ProportionsForm
 from brushfire.ui.panels.quality import QualityView
 from brushfire.ui.panels.starts import SaveForm, StartBrowser
 from brushfire.ui.panels.worth import StartNote
@@ -56,6 +58,7 @@ class LearnPanel(QWidget):
         )  # fmt: skip
         self.save_form = SaveForm(controller, connections)
         self.start_note = StartNote(controller, connections)
+        self.fast = FastForm(controller, connections, lambda: self.save_form.open(student=True))
         self.stop = button("Stop", self._call("stop"), tip="Stop and keep the model that is shown")
         self.reset = button(
             "Reset", self._ask_reset, tip="Forget what was learned; the strokes stay"
@@ -65,6 +68,9 @@ class LearnPanel(QWidget):
         self.quality = QualityView(self._call("undo_model"), controller.show_next_doubt)
         self.curves = CurveView()
         self.question = self._make_question()
+        self.proportions = ProportionsForm(controller, connections)
+        self.shares = Fold("How common classes are", self.proportions)
+        self.shares.opened.connect(self.proportions.open)
         self.form = NetworkForm(controller, connections)
         self.network = Fold("Network", self.form)
         self.network.opened.connect(self.form.open)
@@ -75,14 +81,9 @@ class LearnPanel(QWidget):
         layout.addWidget(self.browser)
         layout.addLayout(row(self.stop, self.reset, self.keep, QVBoxLayout(), stretch=3))
         for part in (
-            self.question,
-            self.save_form,
-            self.quality,
-            self.start_note,
-            self.curves,
-            self.figures,
-            self.network,
-        ):
+            self.question, self.fast, self.save_form, self.quality, self.start_note, self.curves,
+            self.figures, self.shares, self.network,
+        ):  # fmt: skip
             layout.addWidget(part)
         events = controller.session.events
         connections.connect(events.learning_changed, self.update_view)
@@ -90,6 +91,7 @@ class LearnPanel(QWidget):
         connections.connect(events.annotations_changed, self._refresh)
         connections.connect(events.classes_changed, self._refresh)
         connections.connect(events.job_changed, self._on_job)
+        connections.connect(events.model_changed, self._on_model)
         self.update_settings()
 
     # ------------------------------------------------------------------ building
@@ -136,7 +138,8 @@ class LearnPanel(QWidget):
         self.begin.setVisible(ready and not has_model and state.step == 0)
         if self.begin.isHidden():
             self.browser.hide()
-        self.keep.setVisible(has_model)
+        for part in (self.keep, self.shares):
+            part.setVisible(has_model)
         if not has_model:
             self.save_form.hide()
         self.stop.setEnabled(running or state.phase == "paused")
@@ -144,6 +147,8 @@ class LearnPanel(QWidget):
         self.reset.setEnabled(ready and (has_model or state.step > 0 or bool(waits)))
         self.quality.show_state(state, session.classes)
         self.start_note.show_state(state)
+        self.fast.show_state(state)
+        self.proportions.show_state(state)
         empty = "Open a volume and paint strokes of two classes first."
         message = state.message if ready else empty
         if waits:
@@ -167,6 +172,7 @@ class LearnPanel(QWidget):
 
     def update_settings(self) -> None:
         """Show the network settings of the session."""
+        self._network = self._controller.session.settings.network
         self.form.update_settings()
         self._refresh()
 
@@ -198,6 +204,12 @@ class LearnPanel(QWidget):
             self.begin.setText(f"{job.title}…" if reading else BEGIN)
             if job.state == "finished":
                 self.update_settings()  # its network came along
+
+    def _on_model(self, *_: object) -> None:
+        network = self._controller.session.settings.network
+        if network != self._network:  # it came with the model, or went with it
+            self._network = network
+            self.form.update_settings()
 
     def _ask_reset(self) -> None:
         self.question.show()

@@ -231,6 +231,7 @@ class SaveForm(QWidget):
         self.setProperty("role", "plain")
         self._controller = controller
         self._taken: set[str] = set()
+        self._student = False
         self.name = QLineEdit()
         self.name.setToolTip("What to call it, such as foam, micro-CT")
         self.name.setAccessibleName("Name in the library")
@@ -268,9 +269,9 @@ class SaveForm(QWidget):
             form.addRow(field_name(name), field)
         return part
 
-    def open(self) -> None:
-        """Show the form, with a name that the project suggests."""
-        session = self._controller.session
+    def open(self, *, student: bool = False) -> None:
+        """Show the form, for the shown model or the small one, with a name that is suggested."""
+        session, self._student = self._controller.session, student
         if session.project is not None:
             self.name.setText(session.project.folder.stem)
         elif session.volume is not None:
@@ -305,6 +306,7 @@ class SaveForm(QWidget):
                 session.save_to_library,
                 name,
                 replace=replace,
+                student=self._student,
                 licence=self.licence.text().strip() or UNKNOWN,
                 modality=self.modality.text().strip(),
                 description=self.description.text().strip(),
