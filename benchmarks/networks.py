@@ -1,6 +1,7 @@
 """Every network on a real volume: weights, memory, time of a step and of a tile, tiles and whole.
 
-Memory is what one tile takes at most, as the network foretells it and as Linux says it was. Each
+Memory is what one tile, or one step, takes at most, as the network foretells it and as Linux says
+it was: run it with `MALLOC_MMAP_THRESHOLD_=65536`, so that what is freed is given back. Each
 network learns a few steps from scribbles first, so that what is compared has learned something.
 """
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,13 +25,22 @@ from brushfire.geometry import Box
 from brushfire.learning import Learner, LearningSettings
 from brushfire.networks import NetworkSettings, SegmentationModel
 from brushfire.networks.architectures import ARCHITECTURES
+from brushfire.networks.backbones import make_backbone
 from brushfire.networks.kernels import forget_buffer
 from brushfire.prediction.tile import predict_box
 from brushfire.scribbles import scribbles
 from reporting import data_folder, note, parser, report
 from tiled_equals_untiled import opened
 
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+    from brushfire.networks.backbones.protocol import Backbone
+
 TILE = 256
+SLICES = 15
+WORTH_TELLING = 16 * 2**20  # less is lost among what the allocator keeps
 GOALS = {"largest_difference": "< 1e-3", "farthest_estimate": "<= 0.25"}
 
 
@@ -38,33 +50,82 @@ def resident(key: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
 
 
-def memory(model: SegmentationModel, side: int) -> tuple[int, int]:
-    """Return the bytes that the layers take for one tile: foretold, and measured."""
-    layers = model.layers
+def measured(run: Callable[[], object]) -> int:
+    """Return the bytes that a run takes at most."""
+    forget_buffer()  # which MS-D keeps from one tile to the next
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    run()
+    return resident("VmHWM") - before
+
+
+def memory(layers: Backbone, side: int) -> list[int]:
+    """Return the bytes of one tile, foretold and measured, and those of a step."""
     head = torch.zeros(2, layers.maps), torch.zeros(2)
     x = torch.randn(1, layers.channels, side, side)
-    with torch.no_grad():
-        layers.weighed(x, *head)
-        forget_buffer()  # which MS-D keeps from one tile to the next
-        Path("/proc/self/clear_refs").write_text("5")
-        before = resident("VmRSS")
-        layers.weighed(x, *head)
-    return layers.bytes_of(side, side), resident("VmHWM") - before
+
+    def tile() -> None:
+        with torch.no_grad():
+            layers.weighed(x, *head)
+
+    def step() -> None:
+        torch.autograd.backward(layers.features_of(x).square().mean())
+
+    layers.train()
+    step()  # the first loads what the others use
+    for one in layers.parameters():
+        one.grad = None
+    learned = [layers.step_bytes(1, side), measured(step)]
+    layers.eval()
+    tile()
+    return [layers.bytes_of(side, side), measured(tile), *learned]
+
+
+def footprints(args: Namespace) -> float:
+    """Write a table of memory in two and three dimensions, and return how far it was missed."""
+    farthest = 0.0
+    note(args, "| network | axes | side | tile, MiB | measured | step, MiB | measured |")
+    note(args, "|---|---|---|---|---|---|---|")
+    kinds = [kind for kind in ARCHITECTURES.values() if not args.only or kind.name in args.only]
+    for kind, axes, side in product(kinds, (2, 3), args.sides):
+        if axes not in kind.axes:
+            continue
+        settings = NetworkSettings(
+            kind.depth.usual, kind.width.usual, features=False, architecture=kind.name,
+            axes=axes, slices=SLICES if axes == 3 else 1, window=side,
+        )  # fmt: skip
+        found = memory(make_backbone(settings, settings.slices, 2), side)
+        off = max(abs(found[0] / found[1] - 1), abs(found[2] / found[3] - 1))
+        if found[1] >= WORTH_TELLING:
+            farthest = max(farthest, off)
+        values = " | ".join(f"{value / 2**20:.0f}" for value in found)
+        note(args, f"| {kind.title} | {axes} | {side} | {values} |")
+    return farthest
 
 
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--steps", type=int, default=60)
     options.add_argument("--only", nargs="*", choices=list(ARCHITECTURES))
+    options.add_argument("--memory-alone", action="store_true", help="no volume, no learning")
+    options.add_argument("--sides", type=int, nargs="*", default=[64, 128], help="of memory's maps")
     args = options.parse_args()
-    steps = 5 if args.quick else args.steps
     torch.set_num_threads(1)
+    figures: dict[str, float] = {"farthest_estimate": footprints(args)}
+    if not args.memory_alone:
+        at_work(args, figures)
+    report("networks", figures, GOALS)
+
+
+def at_work(args: Namespace, figures: dict[str, float]) -> None:
+    """Write a table of the networks on a real volume."""
+    steps = 5 if args.quick else args.steps
     volume, truth = opened(data_folder())
     labels = open_annotations(None, volume.shape)
     rng = np.random.default_rng(0)
     for z in range(0, min(6, volume.shape[0]), 2):
         labels[z : z + 1] = scribbles(truth[z], 0.02, rng)[None]
-    figures: dict[str, float] = {"largest_difference": 0, "farthest_estimate": 0}
+    figures["largest_difference"] = 0
     note(args, "| network | weights | step, s | tile, s | halo | MiB | measured | apart |")
     note(args, "|---|---|---|---|---|---|---|---|")
     for name, kind in ARCHITECTURES.items():
@@ -88,10 +149,10 @@ def main() -> None:
         seconds = time.perf_counter() - started
         apart = float(np.abs(tile - whole[(slice(None), slice(0, 1), *core.slices[1:])]).max())
         window = model.layers.window
-        foretold, measured = memory(model, window or TILE + 2 * model.halo)
+        foretold, found, *_ = memory(model.layers, window or TILE + 2 * model.halo)
         weights = sum(value.numel() for value in model.layers.parameters())
         figures["largest_difference"] = max(figures["largest_difference"], apart)
-        off = abs(foretold / measured - 1)
+        off = abs(foretold / found - 1)
         figures["farthest_estimate"] = max(figures["farthest_estimate"], off)
         step = statistics.median(took)
         figures |= {f"{name}_step_s": step, f"{name}_tile_s": seconds}
@@ -99,9 +160,8 @@ def main() -> None:
         note(
             args,
             f"| {kind.title} | {weights:,} | {step:.2f} | {seconds:.2f} | {where}"
-            f" | {foretold / 2**20:.0f} | {measured / 2**20:.0f} | {apart:.1e} |",
+            f" | {foretold / 2**20:.0f} | {found / 2**20:.0f} | {apart:.1e} |",
         )
-    report("networks", figures, GOALS)
 
 
 if __name__ == "__main__":

@@ -444,7 +444,7 @@ def test_a_seed_decides_everything(volume: Volume) -> None:
 def test_work_grows_into_the_memory_that_a_step_may_take(volume: Volume) -> None:
     wanted = LearningSettings(patch=128, batch=4)
     sizes = []
-    for megabytes in (7, 12, 24, 10_000):
+    for megabytes in (11, 40, 80, 10_000):
         learner = learner_of(volume, painted(), learning=wanted, step_bytes=megabytes * 2**20)
         assert np.isfinite(learner.step().loss)
         assert learner._workload is not None
@@ -475,7 +475,7 @@ def test_less_memory_is_taken_up_while_learning(volume: Volume) -> None:
 
 def test_running_out_of_memory_before_the_first_step_keeps_the_limit(volume: Volume) -> None:
     wanted = LearningSettings(patch=512, batch=8)
-    learner = learner_of(volume, painted(), learning=wanted, step_bytes=7 * 2**20)
+    learner = learner_of(volume, painted(), learning=wanted, step_bytes=11 * 2**20)
     learner.fit()
     before = learner._cell()
     assert learner.shrink()

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from brushfire.errors import LearningError
-from brushfire.networks.backbones.footprint import BACKWARD
+from brushfire.networks.backbones.footprint import SPARE, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +97,7 @@ class Count:
 def counted(device: torch.device) -> Iterator[Count]:
     """Count the memory that a loss and its gradients take while the block runs.
 
-    CUDA tells its peak. Elsewhere it is what the loss keeps for its gradients, three times.
+    CUDA tells its peak. Elsewhere it is what operations make, and some to spare; see `SPARE`.
     """
     count = Count()
     if device.type == "cuda":
@@ -107,13 +106,6 @@ def counted(device: torch.device) -> Iterator[Count]:
         yield count
         count.bytes = torch.cuda.max_memory_allocated(device) - before
         return
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        memory = tensor.untyped_storage()
-        kept[memory.data_ptr()] = memory.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with Ledger() as ledger:
         yield count
-    count.bytes = BACKWARD * sum(kept.values())
+    count.bytes = round(SPARE * ledger.bytes)

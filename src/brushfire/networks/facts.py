@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brushfire.networks.backbones.footprint import without_values
+from brushfire.networks.backbones.footprint import SPARE, without_values
 from brushfire.networks.model import SegmentationModel
 from brushfire.networks.pieces import LEAST
 
@@ -45,7 +45,7 @@ class NetworkFacts:
     @property
     def least_bytes(self) -> int:
         """About what it takes at work, at least."""
-        return max(self.tile_bytes, self.step_bytes)
+        return max(self.tile_bytes, round(SPARE * self.step_bytes))
 
 
 def describe_network(settings: NetworkSettings, channels: int, classes: int) -> NetworkFacts:

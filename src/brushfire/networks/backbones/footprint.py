@@ -19,25 +19,38 @@ from torch.utils._pytree import tree_iter
 from brushfire.networks.loading import load_compiler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-# What convolutions keep for themselves: a little always, and sometimes columns, as measured.
-_ALWAYS = 1.1
-_SOMETIMES = 0.5
+# What allocators and kernels take beside what can be counted, as measured.
+_ALWAYS = 1.05
 
-BACKWARD = 3
-"""Times what a loss keeps that a step takes: its gradient, and a copy of that, lie beside it."""
+SPARE = 1.5
+"""Times its bytes that a step is given.
+
+The C library keeps what was freed between blocks of other sizes: up to half of all, as measured.
+"""
+
+_BLOCK = 16
+"""Channels that lie side by side in the copies that convolutions compute on."""
+
+_CONVOLUTION = torch.ops.aten.convolution.default
+_GRADIENTS = torch.ops.aten.convolution_backward.default
+_TRANSPOSED = 3  # its place after the stride, the padding and the dilation
 
 
-class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors that operations have made and that are still alive."""
+class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of what operations make, while it lives, and what they take beside."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live: int = 0
-        self.peak: int = 0
-        self.scratch: int = 0
-        self._users: dict[int, int] = {}
+        self._live: int = 0
+        self._peak: int = 0
+        self._known: set[int] = set()
+
+    @property
+    def bytes(self) -> int:
+        """About the most that was taken at a time."""
+        return round(_ALWAYS * self._peak)
 
     def __torch_dispatch__(
         self,
@@ -49,41 +62,64 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         given = {_key(value) for value in tree_iter(args) if isinstance(value, Tensor)}
         for value in tree_iter(result):
-            if isinstance(value, Tensor) and (_key(value) not in given or self._known(value)):
-                self._note(value)
-        self.peak = max(self.peak, self.live)
-        if func is torch.ops.aten.convolution.default:
-            self.scratch = max(self.scratch, _columns(args, result))
+            if isinstance(value, Tensor) and _key(value) not in given | self._known:
+                self._note(value.untyped_storage())
+        beside = 0
+        if func is _CONVOLUTION:
+            beside = _beside(result, *args)
+        elif func is _GRADIENTS:
+            beside = _beside_gradients(*args)
+        self._peak = max(self._peak, self._live + beside)
         return result
 
-    def _known(self, value: Tensor) -> bool:
-        return _key(value) in self._users
-
-    def _note(self, value: Tensor) -> None:
-        key, size = _key(value), value.untyped_storage().nbytes()
-        if key not in self._users:
-            self.live += size
-        self._users[key] = self._users.get(key, 0) + 1
-        weakref.finalize(value, self._gone, key, size)
+    def _note(self, memory: torch.UntypedStorage) -> None:
+        key, size = int(memory._cdata), memory.nbytes()
+        self._live += size
+        self._known.add(key)
+        # It stays while anything keeps the memory, autograd included.
+        weakref.finalize(memory, self._gone, key, size).atexit = False
 
     def _gone(self, key: int, size: int) -> None:
-        self._users[key] -= 1
-        if self._users[key] == 0:
-            del self._users[key]
-            self.live -= size
+        self._known.discard(key)
+        self._live -= size
 
 
-def _columns(args: tuple[Any, ...], result: Tensor) -> int:
-    """Return the bytes of all inputs that the outputs of a convolution with strides see.
+def _beside(result: Tensor, x: Tensor, weight: Tensor, _: Any, *how: Any) -> int:
+    """Return the bytes that a convolution on a processor takes beside operands and result.
 
-    In three dimensions processors lay them side by side for some sizes, not for others, and keep
-    that memory.
+    Torch chooses by shapes: oneDNN, which copies what it reads and writes into an order of its
+    own, or the product of the weights with all inputs that outputs see, laid side by side. The
+    latter is what maps of few rows, slices and channels get in three dimensions.
     """
-    _, weight, _, strides, _, _, transposed, *_ = args
-    if transposed or result.ndim < 5 or max(strides) == 1:
+    transposed = how[_TRANSPOSED]
+    if not _in_columns(x, weight, how):
+        # What is transposed is copied twice on its way out.
+        return max(_blocked(x), 2 * result.nbytes if transposed else _blocked(result))
+    if max(weight.shape[2:]) == 1:
         return 0
-    columns: int = 4 * weight[0].numel() * result[0, 0].numel()
-    return columns
+    return _columns(weight, x if transposed else result)
+
+
+def _beside_gradients(gradient: Tensor, x: Tensor, weight: Tensor, _: Any, *how: Any) -> int:
+    """Return what the gradients of a convolution take beside operands and results."""
+    *how, _wanted = how
+    if _in_columns(x, weight, how):
+        return _columns(weight, x if how[_TRANSPOSED] else gradient)
+    return _blocked(x) + max(_blocked(x), _blocked(gradient))
+
+
+def _in_columns(x: Tensor, weight: Tensor, how: Sequence[Any]) -> bool:
+    shapes = (torch.empty((), device="cpu").expand(one.shape) for one in (x, weight))
+    return "Slow" in str(torch._C._select_conv_backend(*shapes, None, *how))
+
+
+def _columns(weight: Tensor, seen: Tensor) -> int:
+    return 4 * weight[0].numel() * seen[:, 0].numel()
+
+
+def _blocked(maps: Tensor) -> int:
+    channels = -(-maps.shape[1] // _BLOCK) * _BLOCK
+    return 4 * channels * maps[:, 0].numel()
 
 
 def _key(value: Tensor) -> int:
@@ -133,10 +169,9 @@ def peak_bytes(run: Callable[[Tensor], object], shape: tuple[int, ...]) -> int:
     """
     load_compiler()
     x = torch.empty(shape, device="meta")
-    with _Ledger() as ledger:
+    with Ledger() as ledger:
         run(x)
-    found: float = _ALWAYS * (ledger.peak + _SOMETIMES * ledger.scratch)
-    return round(found)
+    return ledger.bytes
 
 
 def step_bytes(run: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> int:
@@ -150,13 +185,7 @@ def step_bytes(run: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> int:
         Of the tensor.
     """
     load_compiler()
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[_key(tensor)] = tensor
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
-        result = run(torch.empty(shape, device="meta"))
-    keep(result)  # held until all is counted, and what the last layer keeps
-    return BACKWARD * sum(one.untyped_storage().nbytes() for one in kept.values())
+    x = torch.empty(shape, device="meta")
+    with torch.enable_grad(), Ledger() as ledger:
+        torch.autograd.backward(run(x).mean())
+    return ledger.bytes

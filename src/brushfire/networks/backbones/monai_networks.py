@@ -16,6 +16,7 @@ from torch.nn import functional
 from brushfire.errors import SettingsError
 from brushfire.networks.architectures import architecture_of, read_arguments
 from brushfire.networks.backbones.footprint import peak_bytes, step_bytes, without_values
+from brushfire.networks.backbones.slabs import prepare_for_slabs
 from brushfire.networks.loading import load_monai
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class MonaiNetwork(nn.Module):
             ) from error
         if s.norm == "batch":
             _normalise_by_batch(built.net)
+        prepare_for_slabs(built.net)
         return built
 
     def _window(self) -> int | None:
@@ -176,7 +178,8 @@ class MonaiNetwork(nn.Module):
 
     def step_bytes(self, images: int, side: int) -> int:
         """Return about how many bytes a gradient step takes; see `Backbone`."""
-        return step_bytes(self.features_of, (images, self.channels, side, side))
+        other = copy.deepcopy(self).to("meta").train()
+        return step_bytes(other.features_of, (images, self.channels, side, side))
 
     def stages(self) -> list[list[Part]]:
         """Return the network's blocks from input to head; see `Backbone`."""

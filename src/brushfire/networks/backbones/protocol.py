@@ -71,7 +71,7 @@ class Backbone(Protocol):
     def step_bytes(self, images: int, side: int) -> int:
         """Return about how many bytes its part of a gradient step on square images takes.
 
-        It is counted as `brushfire.learning.workload` counts real steps; ``side`` is in pixels.
+        That of its weights' gradients included; ``side`` is in pixels.
         """
 
     def stages(self) -> list[list[Part]]:
