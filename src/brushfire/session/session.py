@@ -17,6 +17,7 @@ from brushfire.engine import messages as m
 from brushfire.engine.device import choose_device
 from brushfire.errors import AnnotationError, BrushfireError, ProjectError, VolumeError
 from brushfire.geometry import Box
+from brushfire.learning.patches import classes_along
 from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.learning.warming import begin_to_warm_up
 from brushfire.networks import kernels
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from brushfire.annotations import LabelClass, LabelStore
     from brushfire.geometry import Scale
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.learning.places import Place
     from brushfire.learning.transfer.schedules import Schedule
     from brushfire.learning.transfer.strategies import StartSettings
@@ -133,6 +135,7 @@ class Session:
         shares(self._budget)
         self._settings: Settings | None = None
         self._examples: Examples | None = None
+        self._patches: Patches | None = None
         self._weights: ModelSnapshot | None = None
         self._table = ClassTable()
         self._line: EngineLine | None = None
@@ -185,9 +188,8 @@ class Session:
     @property
     def classes_from_start(self) -> frozenset[int]:
         """Class values that are learned from what the project started with, painted or not."""
-        if self._examples is None or not self.settings.learning.examples:
-            return frozenset()
-        return frozenset(self._examples.counts)
+        network, learning = self.settings.network, self.settings.learning
+        return classes_along(self._examples, self._patches, self._weights, network, learning)
 
     @property
     def active_class(self) -> int:
@@ -338,7 +340,7 @@ class Session:
         self._line = self._view = None
         self._keeper = Keeper(None)
         self._settings, self._table, self.confirmed = None, ClassTable(), False
-        self._examples = self._weights = None
+        self._examples = self._patches = self._weights = None
         self._record = LearningRecord(self._device)
         self._tell_everything()
 
@@ -434,9 +436,10 @@ class Session:
         active = self.active_class
         self._table.remove(value)
         self._need_labels().replace(value, 0)
-        if self._examples is not None and value in self._examples.counts:
-            left = self._examples.of({one.value for one in self.classes})
-            self._learn_beside(left if len(left) else None)
+        if any(part and value in part.counts for part in (self._examples, self._patches)):
+            left = {one.value for one in self.classes}
+            examples = None if self._examples is None else self._examples.of(left)
+            self._learn_beside(examples or None, self._patches and self._patches.of(left))
         self._classes_changed()
         if self.active_class != active:
             self.events.active_class_changed.emit(self.active_class)
@@ -544,6 +547,7 @@ class Session:
         modality: str = "",
         description: str = "",
         replace: bool = False,
+        crops: bool = False,
     ) -> int:
         """Keep the shown model, and what the strokes taught it, for others; return the job's id.
 
@@ -557,6 +561,9 @@ class Session:
             How the images were made, and what there is to say beside it.
         replace : bool
             Whether it takes the place of a model that has the name.
+        crops : bool
+            Whether labelled crops come along, against forgetting: they are parts of the images, of
+            this volume and of those that it started from.
 
         Raises
         ------
@@ -565,8 +572,8 @@ class Session:
         """
         self._need_volume()
         work = prepare_saving(
-            self, self._record.snapshot, self._examples, name, replace=replace,
-            licence=licence, modality=modality, description=description,
+            self, self._record.snapshot, self._examples, self._patches, name, replace=replace,
+            crops=crops, licence=licence, modality=modality, description=description,
         )  # fmt: skip
         job = self._board.start_saving(name, work)
         self._tell_news()
@@ -599,7 +606,7 @@ class Session:
             The project started from nothing.
         """
         work = prepare_measuring(
-            self, self._weights, self._examples, steps,
+            self, self._weights, self._examples, self._patches, steps,
             step_bytes=shares(self._budget).network // 2,  # the engine's steps go on
         )  # fmt: skip
         job = self._board.start_measuring(work)
@@ -614,8 +621,8 @@ class Session:
         """Forget what was learned, here and where it started from; the strokes stay."""
         if self._weights is not None:
             self._weights = None
-            self._keeper.save_start(self._examples, None)
-        self._learn_beside(None)
+            self._keeper.save_start(self._examples, self._patches, None)
+        self._learn_beside(None, None)
         self._send(m.Reset())
 
     def undo_model(self) -> None:
@@ -775,6 +782,7 @@ class Session:
         )
         model = opening.model
         self._examples, self._weights = opening.examples, opening.weights
+        self._patches = opening.patches
         self._table = ClassTable(opening.state.classes, model.classes if model else ())
         self._record = LearningRecord(self._device, model)
         self._told_revision = 0
@@ -853,6 +861,7 @@ class Session:
             scout=self._suggest,
             revision=max([*(project.models() if project else ()), self._record.newest]),
             examples=self._examples,
+            patches=self._patches,
             weights=self._weights,
         )
 
@@ -971,6 +980,7 @@ class Session:
         classes, values = match_classes(self.classes, lesson.classes, fresh=fresh)
         model, known = lesson.model, lesson.examples
         examples = None if known is None else known.renumbered(values)
+        patches = None if lesson.patches is None else lesson.patches.renumbered(values)
         model = model.renamed(tuple(values[value] for value in model.classes))
         # From here on nothing can fail.
         self._table.replace(classes)
@@ -978,25 +988,25 @@ class Session:
         if lesson.schedule is not None:
             learning = replace(learning, schedule=lesson.schedule)
         self._settings = replace(self.settings, network=model.settings, learning=learning)
-        self._examples, self._weights = examples, model
+        self._examples, self._patches, self._weights = examples, patches, model
         line = self._need_engine()
         if lesson.schedule is not None:
             line.send(m.Configure(model.settings, learning))
-        line.send(m.Begin(model, examples))
+        line.send(m.Begin(model, examples, patches))
         self._save()
-        self._keeper.save_start(examples, self._weights)
+        self._keeper.save_start(examples, patches, model)
         self._keeper.note("started", source=lesson.name, voxels=len(known or ()))
         self._later(self.events.classes_changed)
         self._later(self.events.active_class_changed, self.active_class)
         if lesson.remark:
             self._later(self.events.notified, Notice("warning", lesson.remark))
 
-    def _learn_beside(self, examples: Examples | None) -> None:
-        """Learn labelled voxels of other volumes beside the strokes from now on, or none."""
-        if self._examples is not None or examples is not None:
-            self._examples = examples
-            self._send(m.SetExamples(examples))
-            self._keeper.save_start(examples, self._weights)
+    def _learn_beside(self, examples: Examples | None, patches: Patches | None) -> None:
+        """Learn labels of other volumes beside the strokes from now on, or none."""
+        if (self._examples, self._patches) != (examples, patches):
+            self._examples, self._patches = examples, patches
+            self._send(m.SetExamples(examples, patches))
+            self._keeper.save_start(examples, patches, self._weights)
 
     def _show(self, revision: int) -> None:
         if self.predictions is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from brushfire.errors import Cancelled, LearningError
 from brushfire.learning.learner import Learner
-from brushfire.learning.reports import Worth
+from brushfire.learning.reports import Remembered, Worth
 from brushfire.networks.snapshot import answers
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.learning.reports import Evaluation
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
@@ -30,6 +31,7 @@ def measure_worth(
     *,
     weights: ModelSnapshot | None,
     examples: Examples | None,
+    patches: Patches | None = None,
     steps: int,
     device: str = "cpu",
     step_bytes: float,
@@ -42,7 +44,7 @@ def measure_worth(
     ----------
     volume, network, learning, labels
         As for a learner; the network is that of the start.
-    weights, examples
+    weights, examples, patches
         What the project started from.
     steps : int
         Gradient steps of each.
@@ -62,6 +64,7 @@ def measure_worth(
     """
     scores = []
     strokes = 0
+    remembered = None
     for turn, helped in enumerate((True, False)):
         learner = Learner(
             volume,
@@ -70,6 +73,7 @@ def measure_worth(
             device=device,
             step_bytes=step_bytes,
             examples=examples if helped else None,
+            patches=patches if helped else None,
             weights=weights if helped else None,
         )
         if helped and weights is not None and answers(weights):
@@ -92,7 +96,9 @@ def measure_worth(
         found = learner.evaluate()
         scores.append(_check_held_out(found))
         strokes = sum(found.strokes.values())
-    return Worth(scores[0], scores[1], steps, strokes)
+        if helped and learner.shown is not None:
+            remembered = Remembered.from_metrics(learner.shown.metrics.get("before"))
+    return Worth(scores[0], scores[1], steps, strokes, remembered)
 
 
 def _check_held_out(found: Evaluation) -> float:
