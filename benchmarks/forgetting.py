@@ -42,7 +42,7 @@ NETWORKS = {
     "features": NetworkSettings(24, 1),
 }
 VOLUMES = ("brain_slab_jlf", "msd_hippocampus")
-PATCH = 128
+PATCH = 64
 WAYS = {"without": 0.0, "1 in 4": 0.25, "1 in 2": 0.5}
 
 
@@ -157,8 +157,8 @@ def main() -> None:
     options.add_argument("--volumes", nargs="+", default=list(VOLUMES), choices=VOLUMES)
     options.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    options.add_argument("--first", type=int, default=400, help="steps on the first subject")
-    options.add_argument("--steps", type=int, default=300, help="steps on the second")
+    options.add_argument("--first", type=int, default=300, help="steps on the first subject")
+    options.add_argument("--steps", type=int, default=200, help="steps on the second")
     args = options.parse_args()
     torch.set_num_threads(1)
     if args.quick:
