@@ -9,6 +9,7 @@ import torch
 
 from brushfire.annotations import LabelClass
 from brushfire.learning.examples import Examples
+from brushfire.learning.patches import Crop, Patches
 from brushfire.library import Fingerprint, Making, ModelFile, model_file
 from brushfire.library.fingerprints import ChannelStatistics
 from brushfire.networks import NetworkSettings, SegmentationModel
@@ -36,6 +37,13 @@ def examples(inputs: int | None = None) -> Examples:
     inputs = small_model().inputs if inputs is None else inputs
     values = np.random.default_rng(0).standard_normal((20, inputs)).astype(np.float32)
     return Examples(values, (1 + np.arange(20) % 2).astype(np.uint8))
+
+
+def patches(slices: int = 1) -> Patches:
+    """Return two crops of one channel, of which one is asked for."""
+    block = np.random.default_rng(0).standard_normal((1, slices, 6, 5)).astype(np.float16)
+    labels = np.tile(np.array([1, 2, 0, 0, 1], np.uint8), (6, 1))
+    return Patches(tuple(Crop(block, labels, asked) for asked in (False, True)))
 
 
 def small_file(name: str = "foam", *, with_examples: bool = True, **about: object) -> ModelFile:

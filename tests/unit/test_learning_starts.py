@@ -164,7 +164,7 @@ def test_what_is_kept_apart_is_asked_and_not_learned() -> None:
     assert set(kept.counts) == {1, 2}
     assert len(kept) == pytest.approx(len(examples) / 5, abs=3)
     model = SegmentationModel.from_snapshot(snapshot)
-    memory = Memory(kept, snapshot)
+    memory = Memory(kept, None, snapshot)
     found = memory.ask(model)
     assert found is not None
     assert found.at_start == found.dice

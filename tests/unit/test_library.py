@@ -24,6 +24,7 @@ from tests.support.modelfiles import (
     CLASSES,
     examples,
     fingerprint,
+    patches,
     small_file,
     small_model,
 )
@@ -47,6 +48,7 @@ from brushfire.library import (
     write_model_file,
 )
 from brushfire.library.fingerprints import PERCENTILES, ChannelStatistics
+from brushfire.library.packing import BOUNDS, PATCHES
 from brushfire.networks.snapshot import ModelSnapshot
 
 if TYPE_CHECKING:
@@ -143,6 +145,7 @@ cards = st.builds(
     halo=st.integers(0, 500),
     weights_sha256=st.just("0a" * 32),
     examples_sha256=st.sampled_from([None, "f" * 64]),
+    patches_sha256=st.sampled_from([None, "1" * 64]),
     data=st.none() | fingerprints,
     metrics=st.dictionaries(words, values, max_size=4),
     made=st.builds(Making, words, counts, counts, counts, st.none() | above, words),
@@ -157,6 +160,13 @@ def test_a_card_comes_back_from_json_as_it_was(card: ModelCard) -> None:
     again = ModelCard.from_json(card.to_json())
     assert again == card
     assert again.to_json() == card.to_json()
+
+
+def test_a_card_of_before_has_no_crops() -> None:
+    assert ModelCard.from_json(changed(patches_sha256=...)).patches_sha256 is None
+    for odd in (1.5, "G" * 64, ["f" * 64]):
+        with pytest.raises(ModelError, match="Choose another"):
+            ModelCard.from_json(changed(patches_sha256=odd))
 
 
 def test_numbers_that_json_has_not_become_null_and_tuples_lists() -> None:
@@ -174,7 +184,8 @@ def test_scores_are_told_as_far_as_they_are_scores() -> None:
         assert replace(card, metrics=odd).dice == {}
 
 
-KEYS = sorted(set(json.loads(small_file().card.to_json())) - {"format", "version"})
+OTHERS = {"format", "version", "patches_sha256"}
+KEYS = sorted(set(json.loads(small_file().card.to_json())) - OTHERS)
 
 
 def changed(**values: Any) -> bytes:
@@ -235,6 +246,9 @@ def same(one: ModelFile, other: ModelFile) -> None:
     if one.examples is not None and other.examples is not None:
         np.testing.assert_array_equal(one.examples.features, other.examples.features)
         np.testing.assert_array_equal(one.examples.classes, other.examples.classes)
+    assert (one.patches is None) == (other.patches is None)
+    if one.patches is not None and other.patches is not None:
+        assert one.patches.to_bytes() == other.patches.to_bytes()
 
 
 @pytest.mark.parametrize("with_examples", [True, False])
@@ -245,6 +259,28 @@ def test_a_model_comes_back_as_it_was(place: str, with_examples: bool, tmp_path:
     same(read_model_file(tmp_path / place), file)
     assert read_card(tmp_path / place) == file.card
     assert os.listdir(tmp_path) == [place]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_crops_come_back_and_are_exported_on_request_only(place: str, tmp_path: Path) -> None:
+    file = small_file(patches=patches())
+    library = Library(tmp_path / "library")
+    library.add(file)
+    same(library.get("foam"), file)
+    library.export("foam", tmp_path / place)
+    bare = read_model_file(tmp_path / place)
+    same(bare, file.without_patches())
+    assert bare.card.patches_sha256 is None
+    library.export("foam", tmp_path / place, overwrite=True, crops=True)
+    same(read_model_file(tmp_path / place), file)
+
+
+def test_a_crop_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    write_model_file(tmp_path / "foam.bfmodel", small_file(patches=patches()))
+    with (tmp_path / "foam.bfmodel" / PATCHES).open("r+b") as sent:
+        sent.truncate(BOUNDS[PATCHES] + 1)
+    with pytest.raises(ModelError, match=f"bytes of {PATCHES}"):
+        read_model_file(tmp_path / "foam.bfmodel")
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -472,6 +508,9 @@ def of_other_shape() -> ModelFile:
         (lambda: with_weights(small_file().model.weights, examples_sha256="0" * 64), "one of"),
         (lambda: replace(small_file(), examples=examples(3)), "another examples"),
         (lambda: model_file("a", small_file().model, CLASSES, examples=examples(3)), "3 for"),
+        (lambda: replace(small_file(), patches=patches()), "one of"),
+        (lambda: replace(small_file(patches=patches()), patches=patches(2)), "another patches"),
+        (lambda: small_file(patches=patches(3)), "others than 1 and 1"),
     ],
 )
 @pytest.mark.parametrize("place", PLACES)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
+from tests.support.modelfiles import patches, small_file, small_model
 
 from brushfire.annotations import LabelClass, next_class, open_annotations
 from brushfire.errors import ModelError, ProjectError, SettingsError, StorageError
@@ -415,3 +416,22 @@ def test_two_volumes_of_one_name_have_two_projects(tmp_path, state):
     assert default_folder(other) == tmp_path / "foam-222222222222.brushfire"
     # The same file with other contents keeps its project: opening it tells what happened.
     assert default_folder(replace(one, fingerprint="3" * 32)) == tmp_path / "foam.brushfire"
+
+
+def test_crops_belong_to_the_start_that_they_came_with(folder, state):
+    project = create_project(folder, state)
+    assert project.load_patches() is None
+    start, other = small_file().model, small_model().snapshot(2, {})
+    project.save_start(None, patches(), start)
+    assert open_project(folder).load_patches().to_bytes() == patches().to_bytes()
+    # A version that knows nothing of crops starts anew, or resets.
+    (folder / "start.safetensors").write_bytes(other.weights)
+    assert project.load_patches() is None
+    (folder / "start.safetensors").unlink()
+    assert project.load_patches() is None
+    project.save_start(None, patches(), start)
+    (folder / "patches.safetensors").write_bytes(b"no crops")
+    with pytest.raises(ModelError, match="Crops"):
+        project.load_patches()
+    project.save_start(None, None, None)
+    assert not (folder / "patches.safetensors").exists()

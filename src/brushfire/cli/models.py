@@ -91,6 +91,13 @@ def save(
     ] = "unknown",
     modality: Annotated[str, typer.Option(help="How the images were made.")] = "",
     description: Annotated[str, typer.Option(help="What else there is to say.")] = "",
+    crops: Annotated[
+        bool,
+        typer.Option(
+            "--crops",
+            help="Take labelled crops along, against forgetting: they are parts of the images.",
+        ),
+    ] = False,
     replace: Replace = False,
     axes: Axes = None,
     time: Time = None,
@@ -100,8 +107,9 @@ def save(
 
     with session_of(project, axes=axes, time=time, device=None, budget=None) as session:
         job = session.save_to_library(
-            name, licence=licence, modality=modality, description=description, replace=replace
-        )
+            name, licence=licence, modality=modality, description=description, replace=replace,
+            crops=crops,
+        )  # fmt: skip
         state = follow(session, job)
     say(output(), state.message)
 
@@ -142,13 +150,17 @@ def export(
     name: Name,
     out: Annotated[Path, typer.Argument(help="A folder, or a zip if it is named NAME.zip.")],
     target: Annotated[Target, typer.Option("--for", help="Who shall read it.")] = Target.BRUSHFIRE,
+    crops: Annotated[
+        bool,
+        typer.Option("--crops", help="With the labelled crops that it has, parts of the images."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
 ) -> None:
     """Write a model of the library to a file for others."""
     from brushfire.library import Library
 
     if target is Target.BRUSHFIRE:
-        Library().export(name, out, overwrite=overwrite)
+        Library().export(name, out, overwrite=overwrite, crops=crops)
     else:
         from brushfire.library.foreign import write_for
 
@@ -192,17 +204,21 @@ def _list_project(project: Path, axes: str | None, time: int | None) -> None:
         try:
             model = opened.load_model(revision)
         except ModelError as error:  # of another version: the others are told all the same
-            rows.append((str(revision), shown, str(error), "-", "-", ""))
+            rows.append((str(revision), shown, str(error), "-", "-", "", ""))
             continue
         net = model.settings
         network = f"depth {net.depth}, width {net.width}, {net.slices} slices"
         step = str(model.metrics.get("step", "-"))
         mean = dice(model.metrics.get("mean_dice"))
-        rows.append((str(revision), shown, network, step, mean, _scores(model.metrics, names)))
+        scores = _scores(model.metrics, names)
+        before = _remembered(model.metrics)
+        rows.append((str(revision), shown, network, step, mean, scores, before))
     if not rows:
         say(output(), "No model yet: run 'brushfire train', or start learning in the window.")
         return
-    output().print(table(("Model", "", "Network", "Step", "Dice", "Dice of each class"), rows))
+    heads = ("Model", "", "Network", "Step", "Dice", "Dice of each class", "Of its start")
+    used = len(heads) if any(row[-1] for row in rows) else len(heads) - 1
+    output().print(table(heads[:used], [row[:used] for row in rows]))
 
 
 def _rows(card: "ModelCard") -> list[Sequence[str]]:
@@ -232,13 +248,26 @@ def _rows(card: "ModelCard") -> list[Sequence[str]]:
     rows += [
         ("Learned in", made.project),
         ("Started from", made.started_from),
+        ("What it tells of that", _remembered(card.metrics)),
         ("Strokes", "" if made.strokes is None else f"{made.strokes}, {made.voxels} voxels"),
         ("Steps", "" if made.steps is None else str(made.steps)),
         ("Labelled voxels", "come along" if card.examples_sha256 else "none"),
+        ("Labelled crops", "come along, parts of the images" if card.patches_sha256 else ""),
         ("Licence", card.licence),
         ("Brushfire", card.brushfire),
     ]
     return [row for row in rows if row[1]]
+
+
+def _remembered(metrics: Mapping[str, Any]) -> str:
+    """Return what a model still tells of what it started from, and what it told when it came."""
+    from brushfire.learning.reports import Remembered
+
+    try:
+        found = Remembered.from_metrics(metrics.get("before"))
+    except (AttributeError, KeyError, TypeError, ValueError):  # whatever somebody wrote
+        found = None
+    return "" if found is None else found.figures
 
 
 def _pixel(card: "ModelCard") -> str:

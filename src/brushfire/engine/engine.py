@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.learning.reports import Calibration, Correction
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
@@ -76,6 +77,8 @@ class Engine:
         Whether to look for places where another stroke would teach most.
     examples : Examples, optional
         Labelled voxels of other volumes, which are learned beside the strokes.
+    patches : Patches, optional
+        Labelled crops of them, see `Learner`.
     weights : ModelSnapshot, optional
         What a network without a model begins with, see `Learner`.
     """
@@ -93,13 +96,14 @@ class Engine:
         revision: int = 0,
         scout: bool = True,
         examples: Examples | None = None,
+        patches: Patches | None = None,
         weights: ModelSnapshot | None = None,
     ) -> None:
         self.device = choose_device(device)
         self._volume = volume
         self._settings = (network, learning)
         self._seed = seed
-        self._examples, self._weights = examples, weights
+        self._examples, self._patches, self._weights = examples, patches, weights
         self._network_bytes = self._tile_bytes = network_bytes
         self._inbox = Inbox()
         self._outbox = Outbox(OUTBOX_BYTES, lambda: self._inbox.urgent)
@@ -242,8 +246,8 @@ class Engine:
                 self._tell_proportions()
             case m.Calibrate(typed, how):
                 self._calibrate(typed, how)
-            case m.SetExamples(examples):
-                self._examples = examples
+            case m.SetExamples(examples, patches):
+                self._examples, self._patches = examples, patches
                 self._coach.replace(self._make_learner, self._settings[0])
             case m.Configure(network, learning):
                 self._settings = (network, learning)
@@ -268,7 +272,8 @@ class Engine:
     def _begin(self, start: m.Begin) -> None:
         """Go on from a model of another volume, and from what it was taught by."""
         network = start.model.settings
-        self._examples, self._settings = start.examples, (network, self._settings[1])
+        self._examples, self._patches = start.examples, start.patches
+        self._settings = (network, self._settings[1])
         self._coach.replace(self._make_learner, network)
         self._weights = start.model
         if not answers(start.model):
@@ -341,6 +346,7 @@ class Engine:
             revision=self._newest_revision,
             step_bytes=network_budget(self.device, self._network_bytes),
             examples=examples,
+            patches=self._patches,
             weights=self._weights,
             known=Known.of(self._shown),
         )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from brushfire.geometry import Box, Triple
     from brushfire.learning.doubts import Doubt
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.learning.places import Place
     from brushfire.learning.reports import (
         Calibration,
@@ -132,20 +133,22 @@ class Configure(Command):
 class Begin(Command):
     """Go on from a model of another volume, and learn its labelled voxels too.
 
-    ``examples`` is None where a model came without labelled voxels. A model that answers, see
-    `answers`, is shown, as the next revision; the layers of another are what a new network begins
-    with.
+    ``examples`` and ``patches`` are None where a model came without labels. A model that answers,
+    see `answers`, is shown, as the next revision; the layers of another are what a new network
+    begins with.
     """
 
     model: ModelSnapshot
     examples: Examples | None
+    patches: Patches | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SetExamples(Command):
-    """Learn these labelled voxels of other volumes beside the strokes, or none any more."""
+    """Learn these labels of other volumes beside the strokes, or none any more."""
 
     examples: Examples | None
+    patches: Patches | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,16 +30,20 @@ from brushfire.learning.doubts import find_doubts
 from brushfire.learning.dual_stage import proportions_of
 from brushfire.learning.evaluation import evaluate_model, regions_of
 from brushfire.learning.fitting import COUNT_POWER, index_table
+from brushfire.learning.gate import mean_dice
+from brushfire.learning.patches import classes_along
 from brushfire.learning.probe import CELL, MARGIN, find_sites, picked, probe
 from brushfire.learning.proportions import prior_shift
 from brushfire.learning.race import Entrant, Race, Strokes
 from brushfire.learning.reasons import kind_of
 from brushfire.learning.regions import StrokeRegions
+from brushfire.learning.replay import Replay
 from brushfire.learning.reports import (
     Calibration,
     Evaluation,
     Proportions,
     Proposal,
+    Remembered,
     StepReport,
     Verdict,
 )
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
     from brushfire.learning.doubts import Doubt
     from brushfire.learning.examples import Examples
     from brushfire.learning.gate import Answers
+    from brushfire.learning.patches import Patches
     from brushfire.learning.probe import Site
     from brushfire.learning.race import Finish
     from brushfire.learning.reports import Correction
@@ -105,6 +111,9 @@ class Learner:
         Memory that a step, or a look at some strokes, may take; without a limit by default.
     examples : Examples, optional
         Labelled voxels of other volumes to start from.
+    patches : Patches, optional
+        Labelled crops of them, which gradient steps replay and shown models are asked for; of no
+        use to a network that sees other channels or slices.
     weights : ModelSnapshot, optional
         What the project started from: where it is of the same shape, the layers of a new network
         begin with its.
@@ -128,6 +137,7 @@ class Learner:
         revision: int = 0,
         step_bytes: float = math.inf,
         examples: Examples | None = None,
+        patches: Patches | None = None,
         weights: ModelSnapshot | None = None,
         known: Known | None = None,
     ) -> None:
@@ -136,10 +146,14 @@ class Learner:
         self._network = network
         self._learning = learning
         self._examples = examples if learning.examples else None
-        self._memory: Memory | None = None
-        if self._examples is not None:
+        crops = patches if patches and patches.fits(network, len(volume.channels)) else None
+        taught, asked = (crops.taught, crops.asked) if crops else (None, None)
+        kept = None
+        if self._examples is not None and asked is None:
             self._examples, kept = self._examples.split(SHARE)
-            self._memory = Memory(kept, weights)
+        self._memory = Memory(kept, asked, weights) if kept or asked else None
+        self._replay = Replay(taught, learning.replay, seed) if taught and learning.replay else None
+        self._along = classes_along(examples, crops, weights, network, learning)
         self._weights = weights if weights is not None and weights.settings == network else None
         self._device = torch.device(device)
         self._seed = seed
@@ -212,7 +226,7 @@ class Learner:
         """None when learning is possible, else a sentence that says what is missing."""
         classes = self._classes
         if not classes:
-            if self._examples is not None:
+            if len(self._along) > 1:
                 return "Paint a stroke where the prediction is wrong to start learning."
             return "Paint a few strokes of two classes to start learning."
         if len(classes) == 1:
@@ -222,9 +236,7 @@ class Learner:
     @property
     def _classes(self) -> tuple[int, ...]:
         painted = set(self._regions.counts(held=False))
-        if painted and self._examples is not None:
-            painted |= set(self._examples.counts)
-        return tuple(sorted(painted))
+        return tuple(sorted(painted | self._along)) if painted else ()
 
     @property
     def _counts(self) -> dict[int, int]:
@@ -325,8 +337,7 @@ class Learner:
         trainer = self._ready_trainer()
         if self._workload is None:
             self._workload = self._choose_workload(trainer)
-        patches = self._patches(trainer, self._workload)
-        loss, rate = trainer.step(patches, self._counts)
+        loss, rate = trainer.step(*self._lesson(trainer, self._workload))
         if not math.isfinite(loss):
             raise self._diverged(f"a loss of {loss} in step {self._steps + 1}")
         if trainer.lost >= _MOST_LOST:
@@ -345,6 +356,14 @@ class Learner:
         return choose_workload(
             cost, self._wanted, smallest=self._smallest_patch, limit=self._step_bytes
         )
+
+    def _lesson(self, trainer: Trainer, work: Workload) -> tuple[list[Patch], dict[int, int]]:
+        """Return the patches of a step, and the labelled voxels of each class they are from."""
+        replay = self._replay
+        if replay is None or not replay.due(self._steps, self._classes):
+            return self._patches(trainer, work), self._counts
+        drawn = replay.draw(work.batch, work.patch, trainer.average, vary=self._learning.augment)
+        return drawn, dict.fromkeys(self._classes, 0) | replay.counts
 
     def _patches(self, trainer: Trainer, work: Workload) -> list[Patch]:
         return self._sampler.draw(
@@ -465,13 +484,25 @@ class Learner:
             **finish.evaluation.to_metrics(),
             **about,
         }
-        remembered = self._memory.ask(model) if self._memory else None
+        remembered = self._remembered(model, finish.evaluation)
         if remembered is not None:
             metrics["before"] = remembered.to_metrics()
         snapshot = model.snapshot(self._revision, metrics)
         self._history = [*self._history[1 - _HISTORY :], snapshot]
         self._race.show(winner)
         return snapshot
+
+    def _remembered(self, model: SegmentationModel, found: Evaluation) -> Remembered | None:
+        """Return what a model knows of what it started from, and the start of what is here."""
+        remembered = self._memory.ask(model) if self._memory is not None else None
+        if remembered is None or self._memory is None or found.how != "held out":
+            return remembered
+
+        def measure(start: SegmentationModel) -> float:
+            return float(mean_dice(self._answers(start.to(self._device))))
+
+        before = self._memory.start_here(self._regions.version, measure)
+        return replace(remembered, here=found.mean, here_at_start=before)
 
     def _halo(self, model: SegmentationModel) -> int:
         """Return the halo of a model: measured, but for the first answer, which is waited for."""
@@ -528,6 +559,8 @@ class Learner:
         counts = Counter(self._counts)
         if self._examples is not None and model.pixels is not None:
             counts.update(self._examples.counts)
+        elif self._replay is not None and model.pixels is None:
+            counts.update(self._replay.counts)
         shares = torch.tensor([max(counts[value], 1) for value in model.classes]).double()
         shares = shares ** (1 - COUNT_POWER)
         return shares / shares.sum()

@@ -26,6 +26,7 @@ def collect_examples(
     model: SegmentationModel,
     volume: Volume,
     labels: AnnotationSnapshot,
+    regions: StrokeRegions | None = None,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -40,6 +41,8 @@ def collect_examples(
         What was painted.
     labels : AnnotationSnapshot
         Its strokes.
+    regions : StrokeRegions, optional
+        The same, of which those that are held out are left out; none by default.
     progress : callable
         Takes how many places are done, and how many there are.
     cancelled : callable
@@ -60,9 +63,10 @@ def collect_examples(
             got="a model that sees intensities only",
             do="Learn in that project with a network that has features, or add its model instead.",
         )
-    strokes = StrokeRegions(0.0)
-    strokes.update(labels)
-    points = _thinned(strokes.points(held=False))
+    if regions is None:
+        regions = StrokeRegions(0.0)
+        regions.update(labels)
+    points = _thinned(regions.points(held=False))
     # There are few voxels by now, and no class may be lost to a budget.
     rng = np.random.default_rng(0)
     sites = find_sites(points, volume.shape, budget=np.iinfo(np.int64).max, rng=rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Measured = Literal["held out", "cross-validated", "not at all"]
 Correction = Literal["calibrated", "second stage", "as learned"]
 """Biases shifted to shares of classes; the last layer fitted with them; neither any more."""
+
+FORGOT = 0.05
+"""Of mean Dice on what a project started from: who loses more is told so."""
 
 _CHANCE = 0.005  # of mean Dice: less makes no difference
 
@@ -158,32 +161,78 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Remembered:
-    """Agreement with labelled voxels of other volumes that no fit has learned.
+    """Agreement with labels of other volumes that were not learned here, and with those here.
 
     Parameters
     ----------
     dice : float
-        Mean over classes, of the model that is shown.
+        Mean over classes, of the model that is shown, on what it started from.
     at_start : float or None
         Of the model that the project started from; None where it is not known any more.
     voxels : int
         How many were asked for.
+    whole : bool
+        Whether the whole model was asked, for strokes; else what tells pixels by their features,
+        for single voxels.
+    here, here_at_start : float or None
+        The same of both on the held-out strokes of this volume, where there are enough.
     """
 
     dice: float
     at_start: float | None
     voxels: int
+    whole: bool = False
+    here: float | None = None
+    here_at_start: float | None = None
+
+    @property
+    def forgot(self) -> bool:
+        """Whether clearly less is known of what it started from than when it came."""
+        return self.at_start is not None and self.dice < self.at_start - FORGOT
+
+    @property
+    def figures(self) -> str:
+        """Dice on what it started from, now and when it came."""
+        return _both(self.dice, self.at_start)
+
+    def line(self, name: str) -> str:
+        """Say it of a start of this name, in a line."""
+        said = f"On {name}, where it came from: {self.figures}"
+        return (
+            said if self.here is None else f"{said}; here: {_both(self.here, self.here_at_start)}"
+        )
+
+    def warning(self, name: str) -> str:
+        """Say what is lost, and what can be done, or nothing where little is."""
+        if not self.forgot:
+            return ""
+        assert self.at_start is not None
+        return (
+            f"It forgets {name}: {self.at_start - self.dice:.2f} less than when it came. That does"
+            " no harm here; for a model that serves both, go back, or paint there too."
+        )
 
     def to_metrics(self) -> dict[str, Any]:
         """Return it as values that JSON can hold."""
-        return {"dice": self.dice, "at_start": self.at_start, "voxels": self.voxels}
+        return asdict(self)
 
     @classmethod
     def from_metrics(cls, found: Mapping[str, Any] | None) -> Remembered | None:
         """Return what a model was saved with; None where it has none."""
         if not found:
             return None
-        return cls(float(found["dice"]), found.get("at_start"), int(found.get("voxels", 0)))
+        return cls(
+            dice=float(found["dice"]),
+            at_start=found.get("at_start"),
+            voxels=int(found.get("voxels", 0)),
+            whole=bool(found.get("whole", False)),
+            here=found.get("here"),
+            here_at_start=found.get("here_at_start"),
+        )
+
+
+def _both(now: float, before: float | None) -> str:
+    return f"{now:.2f}" if before is None else f"{now:.2f} ({before:.2f} when it came)"
 
 
 @dataclass(frozen=True)
@@ -201,6 +250,8 @@ class Worth:
     interval : tuple of float, optional
         Ends between which the difference lies with 90 % certainty; None where the strokes are too
         few to tell.
+    remembered : Remembered or None
+        What the one with the start still knows of it then.
     """
 
     started: float
@@ -208,6 +259,7 @@ class Worth:
     steps: int
     strokes: int
     interval: tuple[float, float] | None = None
+    remembered: Remembered | None = None
 
     def __str__(self) -> str:
         """Say it in a sentence; which way it went, only where the strokes can tell."""
@@ -221,10 +273,14 @@ class Worth:
         else:
             said = "The strokes cannot tell yet whether the start helps"
         sure = "" if self.interval is None else f" ({low:+.3f} to {high:+.3f} at 90 %)"
-        return (
+        sentence = (
             f"{said}: Dice {self.started:.3f} with it and {self.scratch:.3f} from scratch{sure},"
             f" on {self.strokes} held-out strokes after {self.steps} gradient steps."
         )
+        kept = self.remembered
+        if kept is None:
+            return sentence
+        return f"{sentence} Where it came from it reaches {kept.figures}."
 
 
 @dataclass(frozen=True)

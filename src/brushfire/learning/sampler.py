@@ -149,16 +149,12 @@ class PatchSampler:
         box = self._around(self._voxel(), side)
         wide = box.grow((0, margin, margin)).clip(self._shape)
         block, label = self._cache.read(wide), self._regions.teaching_labels(box)
-        self._drop_edges(label, box)
+        drop_edges(label, box, self._shape)
         _, rows, columns = box.slices_in(wide)
         above, left = rows.start, columns.start
         below, right = wide.shape[1] - rows.stop, wide.shape[2] - columns.stop
         patch = Patch(block, label, self._regions_in(box), (above, below, left, right))
-        if not vary:
-            return patch
-        turned = self._turned(patch)
-        bent = warped(turned, self._rng)
-        return bent if bent.labels.any() else turned
+        return varied(patch, self._rng) if vary else patch
 
     def _voxel(self) -> tuple[int, int, int]:
         """Return a labelled voxel: a class first, then a slice, then any voxel of it there."""
@@ -189,23 +185,28 @@ class PatchSampler:
             middle[axis] += int(self._rng.integers(-play, play + 1))
         return square_around(z, middle, side, self._shape)
 
-    def _drop_edges(self, label: Labels, box: Box) -> None:
-        """Clear the labels near edges that were cut out of the slice, unless nothing is left."""
-        inner = label.copy()
-        _, top, left = box.start
-        _, bottom, right = box.stop
-        edge = min(_EDGE, min(label.shape) // 4)
-        inner[: edge if top > 0 else 0] = 0
-        inner[label.shape[0] - (edge if bottom < self._shape[1] else 0) :] = 0
-        inner[:, : edge if left > 0 else 0] = 0
-        inner[:, label.shape[1] - (edge if right < self._shape[2] else 0) :] = 0
-        if inner.any():
-            label[...] = inner
 
-    def _turned(self, patch: Patch) -> Patch:
-        square = patch.labels.shape[0] == patch.labels.shape[1]
-        quarters = int(self._rng.integers(4)) if square else 2 * int(self._rng.integers(2))
-        return patch.turned(quarters, flip=bool(self._rng.integers(2)))
+def drop_edges(label: Labels, box: Box, shape: tuple[int, int, int]) -> None:
+    """Clear the labels near edges that were cut out of a slice, unless nothing is left."""
+    inner = label.copy()
+    _, top, left = box.start
+    _, bottom, right = box.stop
+    edge = min(_EDGE, min(label.shape) // 4)
+    inner[: edge if top > 0 else 0] = 0
+    inner[label.shape[0] - (edge if bottom < shape[1] else 0) :] = 0
+    inner[:, : edge if left > 0 else 0] = 0
+    inner[:, label.shape[1] - (edge if right < shape[2] else 0) :] = 0
+    if inner.any():
+        label[...] = inner
+
+
+def varied(patch: Patch, rng: np.random.Generator) -> Patch:
+    """Return a patch flipped, turned by right angles, stretched and bent at random."""
+    square = patch.labels.shape[0] == patch.labels.shape[1]
+    quarters = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
+    turned = patch.turned(quarters, flip=bool(rng.integers(2)))
+    bent = warped(turned, rng)
+    return bent if bent.labels.any() else turned
 
 
 def _by_class(points: dict[int, Points]) -> dict[int, list[tuple[int, Voxels]]]:

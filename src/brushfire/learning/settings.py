@@ -49,6 +49,9 @@ class LearningSettings:
         Whether a model is corrected for how common classes are in the volume.
     examples : bool
         Whether what a project started from is learned beside its strokes.
+    replay : float
+        Share of the gradient steps that are made on crops of what a project started from, 0 (none)
+        to 0.9. They keep layers from forgetting it; the strokes here are seen that much less often.
     schedule : str
         Which weights learn, and when, see `SCHEDULES`.
     frozen_steps : int
@@ -82,6 +85,7 @@ class LearningSettings:
     trees: bool = True
     proportions: bool = True
     examples: bool = True
+    replay: float = 0.25
     schedule: Schedule = "all"
     frozen_steps: int = 100
     grading: float = 0.7
@@ -99,6 +103,7 @@ class LearningSettings:
         _check("Label smoothing", self.label_smoothing, 0.0, 0.5)
         _check("The weight of consistency", self.consistency, 0.0, 100.0)
         _check("The averaging decay", self.average, 0.0, 0.9999)
+        _check("The replayed share", self.replay, 0.0, 0.9)
         if self.schedule not in SCHEDULES:
             raise SettingsError(
                 "A schedule says which weights learn.",

@@ -106,6 +106,8 @@ class ModelCard:
         Hexadecimal digest of the file of weights.
     examples_sha256 : str or None
         Of the file of labelled voxels, where there is one.
+    patches_sha256 : str or None
+        Of the file of labelled crops, where there is one.
     data : Fingerprint or None
         What it was learned on; None where nobody knows.
     metrics : dict
@@ -136,6 +138,7 @@ class ModelCard:
     halo: int
     weights_sha256: str
     examples_sha256: str | None = None
+    patches_sha256: str | None = None
     data: Fingerprint | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     made: Making = field(default_factory=Making)
@@ -158,8 +161,8 @@ class ModelCard:
         object.__setattr__(self, "metrics", reading.plain(self.metrics))
         if self.channels < 1 or self.halo < 0 or not self.classes:
             raise ValueError("a model has a channel, a class and a halo")
-        sums = [one for one in (self.weights_sha256, self.examples_sha256) if one is not None]
-        if not all(_SUM.fullmatch(one) for one in sums):
+        sums = (self.weights_sha256, self.examples_sha256, self.patches_sha256)
+        if not all(_SUM.fullmatch(one) for one in sums if one is not None):
             raise ValueError("a sha256 digest has 64 hexadecimal digits")
 
     @property
@@ -218,6 +221,8 @@ class ModelCard:
         data = reading.take(found, "data")
         rows = [reading.as_table(one, "classes") for one in reading.row(found, "classes")]
         examples = reading.take(found, "examples_sha256")
+        # Cards of before have none; versions of before read a card with it, and leave crops aside.
+        patches = found.get("patches_sha256")
         return cls(
             name=reading.text(found, "name"),
             network=reading.table(found, "network"),
@@ -233,6 +238,7 @@ class ModelCard:
             halo=reading.whole(found, "halo"),
             weights_sha256=reading.text(found, "weights_sha256"),
             examples_sha256=None if examples is None else reading.text(found, "examples_sha256"),
+            patches_sha256=None if patches is None else reading.text(found, "patches_sha256"),
             data=None if data is None else Fingerprint.from_plain(reading.table(found, "data")),
             metrics=reading.table(found, "metrics"),
             made=Making.from_plain(reading.table(found, "made")),

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from brushfire.annotations import next_class
 from brushfire.errors import BrushfireError, ModelError
 from brushfire.learning.examples import Examples
+from brushfire.learning.patches import Patches
 from brushfire.library import packing
 from brushfire.library.card import Making, ModelCard
-from brushfire.library.packing import CARD, EXAMPLES, WEIGHTS
+from brushfire.library.packing import CARD, EXAMPLES, PATCHES, WEIGHTS
 from brushfire.networks.settings import NetworkSettings
 from brushfire.networks.snapshot import ModelSnapshot
 
@@ -44,15 +45,22 @@ class ModelFile:
         Its weights.
     examples : Examples or None
         Labelled voxels as features, which are learned beside the strokes of who starts from it.
+    patches : Patches or None
+        Labelled crops of the same images, which are replayed.
     """
 
     card: ModelCard
     model: ModelSnapshot
     examples: Examples | None = None
+    patches: Patches | None = None
 
     def named(self, name: str) -> ModelFile:
         """Return it with another name; ModelError where that cannot be one."""
         return replace(self, card=replace(self.card, name=name))
+
+    def without_patches(self) -> ModelFile:
+        """Return it without parts of the images that it was learned on."""
+        return replace(self, card=replace(self.card, patches_sha256=None), patches=None)
 
 
 def model_file(
@@ -61,6 +69,7 @@ def model_file(
     classes: Iterable[LabelClass],
     *,
     examples: Examples | None = None,
+    patches: Patches | None = None,
     data: Fingerprint | None = None,
     made: Making | None = None,
     **about: Any,
@@ -77,6 +86,8 @@ def model_file(
         Names and colours; those that the model does not tell are left out.
     examples : Examples, optional
         What it was taught by.
+    patches : Patches, optional
+        The same as parts of the images.
     data : Fingerprint, optional
         What it was learned on.
     made : Making, optional
@@ -103,11 +114,12 @@ def model_file(
         halo=model.halo,
         weights_sha256=_digest(model.weights),
         examples_sha256=None if examples is None else _digest(examples.to_bytes()),
+        patches_sha256=None if patches is None else _digest(patches.to_bytes()),
         data=data,
         made=made or Making(),
         **about,
     )
-    return ModelFile(card, model, examples)
+    return ModelFile(card, model, examples, patches)
 
 
 def is_model_file(path: Path) -> bool:
@@ -157,17 +169,22 @@ def read_model_file(path: Path) -> ModelFile:
             do="Choose one that is there.",
         )
     if path.is_dir() or _begin(path).startswith(_ZIP_BEGINS):
-        files = _files(path, (CARD, WEIGHTS, EXAMPLES))
+        files = _files(path, (CARD, WEIGHTS, EXAMPLES, PATCHES))
         card = _card(path, files)
         if WEIGHTS not in files:
             raise ModelError(f"A model file holds {WEIGHTS}.", got=f"{path} without it", do=_NEXT)
         model = ModelSnapshot.from_bytes(files[WEIGHTS])
-        examples = _examples(card, files, path)
+        _check_digest(path, WEIGHTS, files[WEIGHTS], card.weights_sha256)
+        voxels = _part(EXAMPLES, card.examples_sha256, files, path)
+        crops = _part(PATCHES, card.patches_sha256, files, path)
+        examples = None if voxels is None else Examples.from_bytes(voxels)
+        patches = None if crops is None else Patches.from_bytes(crops)
         _check_agreement(card, model, path)
+        # What is written of them again may be in another order of the same tensors.
         if examples is not None:
-            # What is written of it again may be in another order of the same tensors.
             card = replace(card, examples_sha256=_digest(examples.to_bytes()))
-        found = ModelFile(card, model, examples)
+        written = None if patches is None else _digest(patches.to_bytes())
+        found = ModelFile(replace(card, patches_sha256=written), model, examples, patches)
     else:
         found = _bare(path)
     _check_weights(found, path)
@@ -196,6 +213,8 @@ def write_model_file(path: Path, file: ModelFile, *, overwrite: bool = False) ->
     files = {CARD: file.card.to_json(), WEIGHTS: file.model.weights}
     if file.examples is not None:
         files[EXAMPLES] = file.examples.to_bytes()
+    if file.patches is not None:
+        files[PATCHES] = file.patches.to_bytes()
     name = path.name.lower()
     if name.endswith(ZIP_SUFFIX):
         packing.write_zip(path, files, overwrite=overwrite)
@@ -230,18 +249,17 @@ def _card(path: Path, files: dict[str, bytes]) -> ModelCard:
         raise ModelError(error.rule, got=f"{error.got}, in {path}", do=error.do) from error
 
 
-def _examples(card: ModelCard, files: dict[str, bytes], path: Path) -> Examples | None:
-    _check_digest(path, WEIGHTS, files[WEIGHTS], card.weights_sha256)
-    if (EXAMPLES in files) != (card.examples_sha256 is not None):
+def _part(name: str, digest: str | None, files: dict[str, bytes], path: Path) -> bytes | None:
+    """Return a file that a model may have, if it has; where its card says the same."""
+    if (name in files) != (digest is not None):
         raise ModelError(
             "Card and files of a model agree.",
-            got=f"{path} with {EXAMPLES} in one of them only",
+            got=f"{path} with {name} in one of them only",
             do=_NEXT,
         )
-    if EXAMPLES not in files:
-        return None
-    _check_digest(path, EXAMPLES, files[EXAMPLES], card.examples_sha256)
-    return Examples.from_bytes(files[EXAMPLES])
+    if digest is not None:
+        _check_digest(path, name, files[name], digest)
+    return files.get(name)
 
 
 def _bare(path: Path) -> ModelFile:
@@ -321,6 +339,12 @@ def _check_weights(file: ModelFile, path: Path) -> None:
         raise ModelError(
             "Labelled voxels have the features that their model sees.",
             got=f"{file.examples.features.shape[1]} for {model.inputs}, in {path}",
+            do=_NEXT,
+        )
+    if file.patches is not None and not file.patches.fits(model.settings, model.channels):
+        raise ModelError(
+            "Labelled crops have the channels and slices that their model sees.",
+            got=f"others than {model.channels} and {model.settings.slices}, in {path}",
             do=_NEXT,
         )
 

@@ -162,9 +162,13 @@ class Library:
         """
         packing.remove(self._need(name))
 
-    def export(self, name: str, out: Path, *, overwrite: bool = False) -> None:
-        """Write a model to a file or folder for others, see `write_model_file`."""
-        write_model_file(out, self.get(name), overwrite=overwrite)
+    def export(self, name: str, out: Path, *, overwrite: bool = False, crops: bool = False) -> None:
+        """Write a model to a file or folder for others, see `write_model_file`.
+
+        Labelled crops, which are parts of images, are left out unless ``crops`` says otherwise.
+        """
+        file = self.get(name)
+        write_model_file(out, file if crops else file.without_patches(), overwrite=overwrite)
 
     def _paths(self) -> list[Path]:
         try:

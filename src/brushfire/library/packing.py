@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from brushfire.annotations.files import storage_error, sync_folder, write_atomically
 from brushfire.archives import DAMAGED, MOST_ENTRIES, harmless_entries, read_entry
 from brushfire.errors import ModelError, StorageError
+from brushfire.learning.patches import FILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 EXAMPLES = "examples.safetensors"
-BOUNDS = {CARD: 1 << 20, WEIGHTS: 1 << 30, EXAMPLES: 64 << 20}
+PATCHES = "patches.safetensors"
+BOUNDS = {CARD: 1 << 20, WEIGHTS: 1 << 30, EXAMPLES: 64 << 20, PATCHES: FILE_BYTES}
 """The files of a model, and how many bytes each may have."""
 
 _MOST_BYTES = sum(BOUNDS.values()) + (1 << 20)

@@ -14,6 +14,7 @@ from brushfire import __version__
 from brushfire.annotations.files import storage_error, sync_folder, write_atomically
 from brushfire.errors import BrushfireError, ProjectError
 from brushfire.learning.examples import Examples
+from brushfire.learning.patches import FILE_BYTES, Patches
 from brushfire.networks.snapshot import ModelSnapshot
 from brushfire.project.format import FORMAT, dump, from_json, migrate, now, to_json
 
@@ -25,6 +26,7 @@ SUFFIX = ".brushfire"
 _FILE = "project.json"
 _MODELS = "models"
 _EXAMPLES = "examples.safetensors"
+_PATCHES = "patches.safetensors"
 _WEIGHTS = "start.safetensors"
 _LOG = "log.jsonl"
 _OURS = {
@@ -34,6 +36,7 @@ _OURS = {
     "lock",
     _LOG,
     _MODELS,
+    _PATCHES,
     "predictions",
     "pyramid",
     _WEIGHTS,
@@ -154,13 +157,17 @@ class Project:
         names = (path.stem for path in (self.folder / _MODELS).glob("*.safetensors"))
         return tuple(sorted(int(name) for name in names if name.isdecimal()))
 
-    def save_start(self, examples: Examples | None, weights: ModelSnapshot | None) -> None:
+    def save_start(
+        self, examples: Examples | None, patches: Patches | None, weights: ModelSnapshot | None
+    ) -> None:
         """Keep what the project starts from, or nothing.
 
         Parameters
         ----------
         examples : Examples or None
             Labelled voxels of other volumes, which are learned beside the strokes.
+        patches : Patches or None
+            Labelled crops of them.
         weights : ModelSnapshot or None
             What a new network begins with.
 
@@ -172,6 +179,7 @@ class Project:
         parts = {
             _EXAMPLES: None if examples is None else examples.to_bytes(),
             _WEIGHTS: None if weights is None else weights.weights,
+            _PATCHES: None if patches is None else patches.to_bytes(_digest(weights)),
         }
         for name, data in parts.items():
             path = self.folder / name
@@ -209,10 +217,28 @@ class Project:
         data = self._read_start(_EXAMPLES)
         return None if data is None else Examples.from_bytes(data).thinned()  # a file of any size
 
-    def _read_start(self, name: str) -> bytes | None:
+    def load_patches(self) -> Patches | None:
+        """Return the labelled crops that the project started from; None where there are none.
+
+        Those of an earlier start are none: older versions leave them when they start anew.
+
+        Raises
+        ------
+        ModelError
+            If a file is damaged, too large, or of a newer version.
+        StorageError
+            If the disk refuses.
+        """
+        data = self._read_start(_PATCHES, FILE_BYTES + 1)
+        return None if data is None else Patches.from_bytes(data, _digest(self.load_weights()))
+
+    def _read_start(self, name: str, most: int = -1) -> bytes | None:
         path = self.folder / name
         try:
-            return path.read_bytes() if path.is_file() else None
+            if not path.is_file():
+                return None
+            with path.open("rb") as file:
+                return file.read(most)
         except OSError as error:
             raise _refusal(error, path, "what it started from") from error
 
@@ -337,6 +363,10 @@ def open_project(folder: Path) -> Project:
         BrushfireError,
     ) as error:
         raise _damaged(folder, error) from error
+
+
+def _digest(weights: ModelSnapshot | None) -> str:
+    return "" if weights is None else hashlib.sha256(weights.weights).hexdigest()
 
 
 def _is_ours(name: str) -> bool:

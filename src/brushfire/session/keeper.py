@@ -12,6 +12,7 @@ from brushfire.jobs import Clerk
 
 if TYPE_CHECKING:
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project, ProjectState
 
@@ -56,11 +57,13 @@ class Keeper:
         if project is not None:
             self._clerk.do(lambda: self._save(project, state, shown))
 
-    def save_start(self, examples: Examples | None, weights: ModelSnapshot | None) -> None:
+    def save_start(
+        self, examples: Examples | None, patches: Patches | None, weights: ModelSnapshot | None
+    ) -> None:
         """Write what the project starts from, or remove it; returns at once."""
         project = self.project
         if project is not None:
-            self._clerk.do(lambda: project.save_start(examples, weights))
+            self._clerk.do(lambda: project.save_start(examples, patches, weights))
 
     def note(self, event: str, **values: object) -> None:
         """Add a line to the project's log; returns at once."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from brushfire.jobs import Work
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.learning.reports import Worth
     from brushfire.networks import ModelSnapshot
     from brushfire.session.session import Session
@@ -20,6 +21,7 @@ def prepare_measuring(
     session: Session,
     weights: ModelSnapshot | None,
     examples: Examples | None,
+    patches: Patches | None,
     steps: int,
     *,
     step_bytes: int,
@@ -30,7 +32,7 @@ def prepare_measuring(
     ----------
     session : Session
         With a volume and strokes.
-    weights, examples
+    weights, examples, patches
         What it started from.
     steps : int
         Gradient steps of each.
@@ -63,6 +65,7 @@ def prepare_measuring(
             strokes,
             weights=start,
             examples=examples,
+            patches=patches,
             steps=steps,
             step_bytes=step_bytes,
             progress=progress,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from brushfire.annotations import LabelClass, LabelStore
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.project import Project
@@ -52,6 +53,8 @@ class Opening:
         The model that was shown last.
     examples : Examples or None
         Labelled voxels that the project started from.
+    patches : Patches or None
+        Labelled crops that came with them.
     weights : ModelSnapshot or None
         What a new network begins with.
     warnings : tuple of str
@@ -64,6 +67,7 @@ class Opening:
     state: ProjectState
     model: ModelSnapshot | None = None
     examples: Examples | None = None
+    patches: Patches | None = None
     weights: ModelSnapshot | None = None
     warnings: tuple[str, ...] = ()
 
@@ -120,12 +124,12 @@ def resolve_opening(volume: Volume, folder: Path | None, *, budget_bytes: int) -
         volume = volume.with_voxel_size(noted.voxel_size)
     volume = find_pyramid(volume, folder / "pyramid") or volume
     model, warning = _last_model(project, models)
-    examples, weights, doubt = _start_of(project)
+    start, doubt = _start_of(project)
     labels = open_annotations(folder, volume.shape)  # last: from here on the folder is locked
     classes = with_classes_of(project.state.classes, labels)
     warnings = tuple(text for text in (labels.recovery, warning, doubt) if text)
     state = replace(project.state, classes=classes)
-    return Opening(volume, project, labels, state, model, examples, weights, warnings)
+    return Opening(volume, project, labels, state, model, *start, warnings)
 
 
 def reference(volume: Volume, *, confirmed: bool = False) -> VolumeReference:
@@ -181,12 +185,18 @@ def _last_model(
 
 def _start_of(
     project: Project,
-) -> tuple[Examples | None, ModelSnapshot | None, str | None]:
-    """Return what a project started from, or why that cannot be learned from."""
+) -> tuple[tuple[Examples | None, Patches | None, ModelSnapshot | None], str | None]:
+    """Return what a project started from, and why some of it cannot be learned from."""
     try:
-        return project.load_examples(), project.load_weights(), None
+        examples, weights = project.load_examples(), project.load_weights()
     except BrushfireError as error:
-        return None, None, f"Learning goes on without what the project started from. {error}"
+        lost = f"Learning goes on without what the project started from. {error}"
+        return (None, None, None), lost
+    try:
+        return (examples, project.load_patches(), weights), None
+    except BrushfireError as error:
+        lost = f"Learning goes on without crops of what the project started from. {error}"
+        return (examples, None, weights), lost
 
 
 def first_classes() -> tuple[LabelClass, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from brushfire.errors import ModelError
 from brushfire.library import Library, Making, check_name, fingerprint_of, model_file
+from brushfire.session.labels import collect_labels
 from brushfire.session.starting import part_of
 
 if TYPE_CHECKING:
@@ -14,15 +15,15 @@ if TYPE_CHECKING:
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.jobs import Work
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.library import Entry
-    from brushfire.networks import ModelSnapshot, SegmentationModel
+    from brushfire.networks import ModelSnapshot
     from brushfire.session.session import Session
-    from brushfire.volumes import Volume
 
 # What a score is, and how it was come by; strokes and their places stay in the project.
 _METRICS = (
     "kind", "step", "seconds", "mean_dice", "mean_interval", "dice", "intervals", "measured",
-    "held_out_voxels", "compared_strokes", "started_from",
+    "held_out_voxels", "compared_strokes", "started_from", "before",
 )  # fmt: skip
 
 
@@ -30,9 +31,11 @@ def prepare_saving(
     session: Session,
     snapshot: ModelSnapshot | None,
     before: Examples | None,
+    crops_before: Patches | None,
     name: str,
     *,
     replace: bool,
+    crops: bool,
     modality: str,
     **about: str,
 ) -> Work:
@@ -44,12 +47,14 @@ def prepare_saving(
         With an open volume.
     snapshot : ModelSnapshot or None
         The model that it shows.
-    before : Examples or None
+    before, crops_before
         What it started from itself.
     name : str
         What to call the model.
     replace : bool
         Whether it takes the place of one that has the name.
+    crops : bool
+        Whether crops come along, which are parts of the images.
     modality : str
         How the images were made.
     **about : str
@@ -71,6 +76,7 @@ def prepare_saving(
     assert volume is not None
     assert labels is not None
     strokes, project = labels.snapshot(), session.project
+    side = session.settings.learning.patch
     whence = volume.name if project is None else project.folder.stem
 
     def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Entry:
@@ -80,7 +86,11 @@ def prepare_saving(
         library.check_free(name, replace=replace)
         whole = SegmentationModel.from_snapshot(snapshot)
         model = part_of(whole, classes, whence)
-        examples = _examples(model, volume, strokes, before, progress, cancelled)
+        examples, patches = collect_labels(
+            model, volume, strokes, before, crops_before, metrics=snapshot.metrics,
+            side=side if crops else None, progress=progress, cancelled=cancelled,
+        )  # fmt: skip
+        examples = None if examples is None else examples.of(model.classes).thinned()
         metrics = {key: snapshot.metrics[key] for key in _METRICS if key in snapshot.metrics}
         started = snapshot.metrics.get("started_from", "")
         if not started and before is not None and project is not None:
@@ -90,6 +100,7 @@ def prepare_saving(
             model.snapshot(snapshot.revision, metrics),
             classes,
             examples=examples,
+            patches=patches,
             data=fingerprint_of(volume, modality),
             made=_making(whence, strokes, snapshot, str(started)),
             metrics=metrics,
@@ -98,25 +109,6 @@ def prepare_saving(
         return library.add(file, replace=replace)
 
     return work
-
-
-def _examples(
-    model: SegmentationModel,
-    volume: Volume,
-    strokes: AnnotationSnapshot,
-    before: Examples | None,
-    progress: Callable[[int, int], None],
-    cancelled: Callable[[], bool],
-) -> Examples | None:
-    """Return labelled voxels as features, of the strokes and of what the model started from."""
-    from brushfire.learning.rehearsal import collect_examples
-
-    examples = before
-    if model.settings.features and any(one.voxels for one in strokes.counts().values()):
-        examples = collect_examples(model, volume, strokes, progress=progress, cancelled=cancelled)
-        if before is not None:
-            examples = examples.joined(before)
-    return None if examples is None else examples.of(model.classes).thinned()
 
 
 def _making(

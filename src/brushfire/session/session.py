@@ -24,6 +24,7 @@ from brushfire.errors import (
 )
 from brushfire.geometry import Box
 from brushfire.learning.calibrating import Known
+from brushfire.learning.patches import classes_along
 from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.learning.warming import begin_to_warm_up
 from brushfire.networks import kernels
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from brushfire.annotations import LabelClass, LabelStore
     from brushfire.geometry import Scale
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.learning.places import Place
     from brushfire.learning.reports import Correction
     from brushfire.learning.transfer.schedules import Schedule
@@ -158,6 +160,7 @@ class Session:
         shares(self._budget)
         self._settings: Settings | None = None
         self._examples: Examples | None = None
+        self._patches: Patches | None = None
         self._weights: ModelSnapshot | None = None
         self._student: Student | None = None
         self._proportions = ProportionsState()
@@ -212,12 +215,12 @@ class Session:
     @property
     def classes_from_start(self) -> frozenset[int]:
         """Class values that are learned from what the project started with, painted or not."""
-        if self._examples is None or not self.settings.learning.examples:
-            return frozenset()
+        network, learning = self.settings.network, self.settings.learning
+        examples = self._examples
         channels = 1 if self.volume is None else len(self.volume.channels)
-        if self._examples.features.shape[1] != inputs_of(self.settings.network, channels):
-            return frozenset()
-        return frozenset(self._examples.counts)
+        if examples is not None and examples.features.shape[1] != inputs_of(network, channels):
+            examples = None  # of a network that was gone back from
+        return classes_along(examples, self._patches, self._weights, network, learning)
 
     @property
     def active_class(self) -> int:
@@ -368,7 +371,7 @@ class Session:
         self._line = self._view = None
         self._keeper = Keeper(None)
         self._settings, self._table, self.confirmed = None, ClassTable(), False
-        self._examples = self._weights = None
+        self._examples = self._patches = self._weights = None
         self._record = LearningRecord(self._device)
         self._forget_asides()
         self._tell_everything()
@@ -465,9 +468,10 @@ class Session:
         active = self.active_class
         self._table.remove(value)
         self._need_labels().replace(value, 0)
-        if self._examples is not None and value in self._examples.counts:
-            left = self._examples.of({one.value for one in self.classes})
-            self._learn_beside(left if len(left) else None)
+        if any(part and value in part.counts for part in (self._examples, self._patches)):
+            left = {one.value for one in self.classes}
+            examples = None if self._examples is None else self._examples.of(left)
+            self._learn_beside(examples or None, self._patches and self._patches.of(left))
         self._classes_changed()
         if self.active_class != active:
             self.events.active_class_changed.emit(self.active_class)
@@ -576,6 +580,7 @@ class Session:
         description: str = "",
         replace: bool = False,
         student: bool = False,
+        crops: bool = False,
     ) -> int:
         """Keep the shown model, and what the strokes taught it, for others; return the job's id.
 
@@ -591,6 +596,9 @@ class Session:
             Whether it takes the place of a model that has the name.
         student : bool
             Whether to keep `student` instead, which strokes have not taught.
+        crops : bool
+            Whether labelled crops come along, against forgetting: they are parts of the images, of
+            this volume and of those that it started from.
 
         Raises
         ------
@@ -598,11 +606,12 @@ class Session:
             There is no model, or the name cannot be one. A name that is taken fails the job.
         """
         self._need_volume()
-        model, examples = self._record.snapshot, self._examples
+        model, examples, patches = self._record.snapshot, self._examples, self._patches
         if student:
-            model, examples = None if self._student is None else self._student.model, None
+            model = None if self._student is None else self._student.model
+            examples = patches = None
         work = prepare_saving(
-            self, model, examples, name, replace=replace,
+            self, model, examples, patches, name, replace=replace, crops=crops and not student,
             licence=licence, modality=modality, description=description,
         )  # fmt: skip
         job = self._board.start_saving(name, work)
@@ -636,7 +645,7 @@ class Session:
             The project started from nothing.
         """
         work = prepare_measuring(
-            self, self._weights, self._examples, steps,
+            self, self._weights, self._examples, self._patches, steps,
             step_bytes=shares(self._budget).network // 2,  # the engine's steps go on
         )  # fmt: skip
         job = self._board.start_measuring(work)
@@ -754,8 +763,8 @@ class Session:
         """Forget what was learned, here and where it started from; the strokes stay."""
         if self._weights is not None:
             self._weights = None
-            self._keeper.save_start(self._examples, None)
-        self._learn_beside(None)
+            self._keeper.save_start(self._examples, self._patches, None)
+        self._learn_beside(None, None)
         self._send(m.Reset())
 
     def undo_model(self) -> None:
@@ -917,6 +926,7 @@ class Session:
         )
         model = opening.model
         self._examples, self._weights = opening.examples, opening.weights
+        self._patches = opening.patches
         self._table = ClassTable(opening.state.classes, model.classes if model else ())
         self._record = LearningRecord(self._device, model)
         self._forget_asides()
@@ -1000,6 +1010,7 @@ class Session:
             scout=self._suggest,
             revision=max([*(project.models() if project else ()), self._record.newest]),
             examples=self._examples,
+            patches=self._patches,
             weights=self._weights,
         )
 
@@ -1129,6 +1140,7 @@ class Session:
         classes, values = match_classes(self.classes, lesson.classes, fresh=fresh)
         model, known = lesson.model, lesson.examples
         examples = None if known is None else known.renumbered(values)
+        patches = None if lesson.patches is None else lesson.patches.renumbered(values)
         model = model.renamed(tuple(values[value] for value in model.classes))
         # From here on nothing can fail.
         self._table.replace(classes)
@@ -1136,25 +1148,25 @@ class Session:
         if lesson.schedule is not None:
             learning = replace(learning, schedule=lesson.schedule)
         self._settings = replace(self.settings, network=model.settings, learning=learning)
-        self._examples, self._weights = examples, model
+        self._examples, self._patches, self._weights = examples, patches, model
         line = self._need_engine()
         if lesson.schedule is not None:
             line.send(m.Configure(model.settings, learning))
-        line.send(m.Begin(model, examples))
+        line.send(m.Begin(model, examples, patches))
         self._save()
-        self._keeper.save_start(examples, self._weights)
+        self._keeper.save_start(examples, patches, model)
         self._keeper.note("started", source=lesson.name, voxels=len(known or ()))
         self._later(self.events.classes_changed)
         self._later(self.events.active_class_changed, self.active_class)
         if lesson.remark:
             self._later(self.events.notified, Notice("warning", lesson.remark))
 
-    def _learn_beside(self, examples: Examples | None) -> None:
-        """Learn labelled voxels of other volumes beside the strokes from now on, or none."""
-        if self._examples is not None or examples is not None:
-            self._examples = examples
-            self._send(m.SetExamples(examples))
-            self._keeper.save_start(examples, self._weights)
+    def _learn_beside(self, examples: Examples | None, patches: Patches | None) -> None:
+        """Learn labels of other volumes beside the strokes from now on, or none."""
+        if (self._examples, self._patches) != (examples, patches):
+            self._examples, self._patches = examples, patches
+            self._send(m.SetExamples(examples, patches))
+            self._keeper.save_start(examples, patches, self._weights)
 
     def _show(self, revision: int) -> None:
         if self.predictions is not None:

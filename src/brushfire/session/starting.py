@@ -7,7 +7,7 @@ import re
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brushfire.annotations import next_class, open_annotations
 from brushfire.errors import Cancelled, ModelError, ProjectError, SettingsError, VolumeError
@@ -16,6 +16,7 @@ from brushfire.library import Library, bare_name, is_model_file
 from brushfire.library.foreign import is_foreign, read_any
 from brushfire.networks.snapshot import answers
 from brushfire.project import SUFFIX, open_project
+from brushfire.session.labels import collect_labels
 from brushfire.session.opening import with_classes_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from brushfire.geometry import Scale
     from brushfire.jobs import Work
     from brushfire.learning.examples import Examples
+    from brushfire.learning.patches import Patches
     from brushfire.learning.transfer.schedules import Schedule
     from brushfire.learning.transfer.strategies import StartSettings
     from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel
@@ -53,6 +55,8 @@ class Lesson:
     examples : Examples or None
         Labelled voxels as features, those included that it started with itself; None where a
         model came without any.
+    patches : Patches or None
+        Labelled crops of the same volumes, where it came with any.
     remark : str
         What may be in the way, if anything.
     schedule : str or None
@@ -63,6 +67,7 @@ class Lesson:
     classes: tuple[LabelClass, ...]
     model: ModelSnapshot
     examples: Examples | None
+    patches: Patches | None = None
     remark: str = ""
     schedule: Schedule | None = None
 
@@ -75,6 +80,7 @@ class _Learned:
     classes: tuple[LabelClass, ...]
     model: SegmentationModel
     examples: Examples | None
+    patches: Patches | None
     voxel_size: Scale | None
     answers: bool = True
 
@@ -174,8 +180,6 @@ def read_lesson(
     ModelError
         There is no model, or one with fewer than two of its project's classes; or the file is
         none, damaged, or of a newer version.
-    LearningError
-        The project has no strokes.
     VolumeError
         Its volume cannot be opened, or has changed.
     ProjectError, AnnotationError, StorageError
@@ -207,15 +211,18 @@ def read_lesson(
     remarks = [taken.remark]
     if confirmed and learned.voxel_size is not None:
         remarks.append(_remark(volume.voxel_size[1], learned.voxel_size[1]))
+    patches = learned.patches
+    if patches is not None and not patches.fits(model.settings, model.channels):
+        patches = None
     more = "Paint where it is wrong; one class is enough."
-    if examples is None:
+    if examples is None and (patches is None or model.settings.features):
         more = "To learn on, paint strokes of two classes."
     said = f"It was learned in {name}. {more}"
     how = STRATEGIES[start.weights][0]
     about = {"started_from": name, "start": how, "answers": complete, "reason": said}
     kept = model.snapshot(0, about)
     remark = " ".join(text for text in remarks if text)
-    return Lesson(name, learned.classes, kept, examples, remark)
+    return Lesson(name, learned.classes, kept, examples, patches, remark)
 
 
 def _learned_of(path: Path) -> _Learned:
@@ -227,7 +234,9 @@ def _learned_of(path: Path) -> _Learned:
     model = part_of(SegmentationModel.from_snapshot(file.model), classes, path)
     examples = None if file.examples is None else file.examples.thinned()
     size = None if data is None else data.voxel_size
-    return _Learned(bare_name(path), classes, model, examples or None, size, answers(file.model))
+    patches = file.patches and file.patches.of(model.classes)
+    known = answers(file.model)
+    return _Learned(bare_name(path), classes, model, examples or None, patches, size, known)
 
 
 def _learned_in(
@@ -235,8 +244,7 @@ def _learned_in(
     progress: Callable[[int, int], None],
     cancelled: Callable[[], bool],
 ) -> _Learned:
-    """Return what a project has learned, its labelled voxels taken from its volume."""
-    from brushfire.learning.rehearsal import collect_examples
+    """Return what a project has learned, its labels taken from its volume."""
     from brushfire.volumes import open_volume
 
     if not folder.exists() and folder.suffix != SUFFIX:
@@ -267,19 +275,23 @@ def _learned_in(
                 do="Put that file back, or learn there again.",
             )
         classes = with_classes_of(project.state.classes, labels)
-        model = _model_of(project, classes)
-        examples = collect_examples(
-            model, source, labels.snapshot(), progress=progress, cancelled=cancelled
-        )
-    before = project.load_examples()
-    if before is not None:
-        examples = examples.joined(before).thinned()
+        model, metrics = _model_of(project, classes)
+        before = project.load_examples(), project.load_patches()
+        examples, patches = collect_labels(
+            model, source, labels.snapshot(), *before, metrics=metrics,
+            side=project.state.settings.learning.patch, progress=progress, cancelled=cancelled,
+        )  # fmt: skip
     size = reference.voxel_size if reference.confirmed else None
-    return _Learned(project.folder.stem, classes, model, examples, size)
+    return _Learned(project.folder.stem, classes, model, examples, patches, size)
 
 
-def _model_of(project: Project, classes: Sequence[LabelClass]) -> SegmentationModel:
-    """Return the model that a project shows, with those of its classes that there still are."""
+def _model_of(
+    project: Project, classes: Sequence[LabelClass]
+) -> tuple[SegmentationModel, dict[str, Any]]:
+    """Return the model that a project shows, with those of its classes that there still are.
+
+    And its metrics.
+    """
     from brushfire.networks import SegmentationModel
 
     if project.state.shown_model is None:
@@ -289,7 +301,8 @@ def _model_of(project: Project, classes: Sequence[LabelClass]) -> SegmentationMo
             do="Learn there first, or choose another.",
         )
     snapshot = project.load_model(project.state.shown_model)
-    return part_of(SegmentationModel.from_snapshot(snapshot), classes, project.folder)
+    model = part_of(SegmentationModel.from_snapshot(snapshot), classes, project.folder)
+    return model, snapshot.metrics
 
 
 def part_of(

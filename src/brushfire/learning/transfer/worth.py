@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from brushfire.errors import Cancelled, LearningError
 from brushfire.learning.gate import interval_of_gain, mean_dice
 from brushfire.learning.learner import Learner
-from brushfire.learning.reports import Worth
+from brushfire.learning.reports import Remembered, Worth
 from brushfire.networks.snapshot import answers
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.examples import Examples
     from brushfire.learning.gate import Answers
+    from brushfire.learning.patches import Patches
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -36,6 +37,7 @@ def measure_worth(
     *,
     weights: ModelSnapshot | None,
     examples: Examples | None,
+    patches: Patches | None = None,
     steps: int,
     device: str = "cpu",
     step_bytes: float,
@@ -48,7 +50,7 @@ def measure_worth(
     ----------
     volume, network, learning, labels
         As for a learner; the network is that of the start.
-    weights, examples
+    weights, examples, patches
         What the project started from.
     steps : int
         Gradient steps of each.
@@ -67,6 +69,7 @@ def measure_worth(
         If there are too few strokes to hold some out of each class.
     """
     answered = []
+    remembered = None
     for turn, helped in enumerate((True, False)):
         learner = Learner(
             volume,
@@ -75,6 +78,7 @@ def measure_worth(
             device=device,
             step_bytes=step_bytes,
             examples=examples if helped else None,
+            patches=patches if helped else None,
             weights=weights if helped else None,
         )
         if helped and weights is not None and answers(weights):
@@ -95,6 +99,8 @@ def measure_worth(
             learner.step()
         learner.propose()
         answered.append(_held_out(learner))
+        if helped and learner.shown is not None:
+            remembered = Remembered.from_metrics(learner.shown.metrics.get("before"))
     started, alone = answered
     return Worth(
         float(mean_dice(started)),
@@ -102,6 +108,7 @@ def measure_worth(
         steps,
         len(started),
         interval_of_gain(started, alone),
+        remembered,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFileDialog,
     QLineEdit,
     QPushButton,
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
 FIRST = 4
 """Models that are shown before somebody asks for all."""
 FILTER = "Models (*.zip *.safetensors *.pt *.pth card.json)"
+CROPS_TIP = (
+    "Small parts of this volume around strokes, and of what it started from: so that the model does"
+    " not forget them when it learns another volume, and says how well it tells them. Leave them"
+    " out where the images are not for those who get the model"
+)
 EMPTY = "The library is empty. Save to library… keeps what you learn here for the next volume."
 
 
@@ -240,12 +246,15 @@ class SaveForm(QWidget):
         self.name.returnPressed.connect(self._save)
         self.save = button("Save", self._save)
         self.modality, self.licence, self.description = QLineEdit(), QLineEdit(), QLineEdit()
+        self.crops = QCheckBox("With crops of the images")
+        self.crops.setToolTip(CROPS_TIP)
         self.more = Fold("More", self._make_more())
         self.note = label("")
         layout = column(self)
         layout.addWidget(label("Name in the library, for this model and what its strokes taught:"))
         layout.addLayout(row(self.name, self.save, button("Cancel", self.hide), stretch=0))
         layout.addWidget(self.note)
+        layout.addWidget(self.crops)
         layout.addWidget(self.more)
         self.hide()
         events = controller.session.events
@@ -277,6 +286,7 @@ class SaveForm(QWidget):
         elif session.volume is not None:
             self.name.setText(session.volume.name)
         self.name.selectAll()
+        self.crops.setChecked(False)
         self._refresh()
         self.show()
         self.name.setFocus()
@@ -307,6 +317,7 @@ class SaveForm(QWidget):
                 name,
                 replace=replace,
                 student=self._student,
+                crops=self.crops.isChecked(),
                 licence=self.licence.text().strip() or UNKNOWN,
                 modality=self.modality.text().strip(),
                 description=self.description.text().strip(),

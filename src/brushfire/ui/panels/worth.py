@@ -20,6 +20,10 @@ TIP = (
     " user's end it cannot tell"
 )
 KNOWS_TIP = (
+    "Dice on strokes of the other volume that nothing here has learned. They come along as small"
+    " crops of its images, and others of them are replayed in one of four steps"
+)
+VOXELS_TIP = (
     "Dice on labelled voxels of the other volume that no fit here has learned, by what tells single"
     " pixels. The model that came had learned them itself"
 )
@@ -33,12 +37,13 @@ class StartNote(QWidget):
         self.setProperty("role", "plain")
         self._controller = controller
         self.knows = label("")
-        self.knows.setToolTip(KNOWS_TIP)
+        self.forgot = label("", role="warning")
         self.ask = button(ASK, self._measure, tip=TIP)
         self.answer = label("")
         self.answer.hide()
         layout = column(self)
         layout.addWidget(self.knows)
+        layout.addWidget(self.forgot)
         layout.addLayout(row(self.ask, QVBoxLayout(), stretch=1))
         layout.addWidget(self.answer)
         self.hide()
@@ -50,12 +55,11 @@ class StartNote(QWidget):
         """Show what is known of the start by the model that is shown."""
         name = self._controller.session.started_from
         self.setVisible(bool(name) and state.shown_model is not None and state.step > 0)
-        known = f"Started from {name}."
         found = state.remembered
-        if found is not None:
-            before = "" if found.at_start is None else f" ({found.at_start:.2f} when it came)"
-            known += f" Of that it still tells {found.dice:.2f}{before}."
-        self.knows.setText(known)
+        self.knows.setText(f"Started from {name}." if found is None else f"{found.line(name)}.")
+        self.knows.setToolTip(KNOWS_TIP if found is None or found.whole else VOXELS_TIP)
+        self.forgot.setText("" if found is None else found.warning(name))
+        self.forgot.setVisible(bool(self.forgot.text()))
 
     def _measure(self) -> None:
         self._controller.attempt(self._controller.session.measure_start)
