@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from brushfire.errors import ModelError
-from brushfire.geometry import Box
+from brushfire.geometry import Box, Grid
 from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel, measure_halo
 from brushfire.networks.architectures import architecture_of, check_installed
 from brushfire.networks.rebuilding import model_of
 from brushfire.networks.restoration import RestorationModel
 from brushfire.networks.snapshot import read_header
+from brushfire.prediction.tile import predict_tile
+from brushfire.volumes import open_volume
 
 if TYPE_CHECKING:
     from brushfire.networks.settings import Splits
@@ -154,3 +156,20 @@ def test_versions_before_can_read_models_that_segment() -> None:
     assert json.loads(read_header(written)["__metadata__"]["brushfire"])["version"] == 3
     written = make(settings(), 1).snapshot(1, {}).weights
     assert json.loads(read_header(written)["__metadata__"]["brushfire"])["version"] == 4
+
+
+@pytest.mark.parametrize(("network", "channels"), CASES)
+def test_tiles_of_a_volume_equal_the_whole_of_it(network: NetworkSettings, channels: int) -> None:
+    model, values = make(network, channels), block(channels)[:, :2]
+    volume = open_volume(values, axes="czyx")
+    whole = predict_tile(
+        model, volume, (0, 0, 0), Box((1, 0, 0), (2, *SHAPE[1:])), 3, budget_bytes=2**31
+    )
+    grid = Grid((2, *SHAPE[1:]), (1, 64, 64))
+    for index in [(1, 0, 0), (1, 1, 1), (1, 2, 2)]:
+        box = grid.box(index)
+        tile = predict_tile(model, volume, index, box, 3, budget_bytes=2**31)
+        assert (tile.index, tile.box, tile.revision) == (index, box, 3)
+        assert tile.values.dtype == np.float32
+        difference = tile.values - whole.values[(slice(None), *box.slices_in(whole.box))]
+        assert np.abs(difference).max() < 0.05  # 1e-3 of the standard deviation

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
-    from brushfire.prediction import Tile
+    from brushfire.prediction import RestoredTile, Tile
+    from brushfire.volumes import Volume
 
 Phase = Literal["idle", "waiting", "fitting", "training", "resting", "paused"]
 Outcome = Literal["finished", "cancelled", "failed"]
@@ -125,14 +126,19 @@ class LimitMemory(Command):
 
 @dataclass(frozen=True, slots=True)
 class PredictRegion(Command):
-    """Predict a whole region with ``model`` into ``folder``; may resume there."""
+    """Predict a whole region with ``model`` into ``folder``; may resume there.
+
+    A model that restores has no ``classes``; it is read from ``source`` where one is named, which
+    ``region`` then counts the voxels of.
+    """
 
     job: int
     model: ModelSnapshot
     region: Box
     folder: Path
     key: str
-    classes: tuple[tuple[int, str, str], ...]
+    classes: tuple[tuple[int, str, str], ...] = ()
+    source: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +222,9 @@ class ModelForgotten(Event):
 
 @dataclass(frozen=True, slots=True)
 class TilePredicted(Event):
-    """One tile; its revision says which model made it."""
+    """One tile, of labels or of restored intensities; its revision says which model made it."""
 
-    tile: Tile
+    tile: Tile | RestoredTile
 
 
 @dataclass(frozen=True, slots=True)
