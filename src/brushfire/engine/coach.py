@@ -18,14 +18,15 @@ from brushfire.engine.messages import (
     TurnEnded,
 )
 from brushfire.learning import reasons
-from brushfire.learning.reports import Evaluation, Verdict
+from brushfire.learning.reports import Verdict, read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.engine.messages import Outcome
-    from brushfire.learning.learner import Learner
+    from brushfire.learning.pupil import Pupil
+    from brushfire.learning.reports import Judged
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
 
@@ -43,7 +44,7 @@ REFIT_SHARE = 2
 class _Pupil:
     """A learner, and what is known of this one only."""
 
-    learner: Learner
+    learner: Pupil
     fitted: bool
     """Whether it has weights that a fit or a stored model gave it."""
     seen: AnnotationSnapshot | None = None
@@ -67,7 +68,7 @@ class Coach:
 
     def __init__(
         self,
-        make_learner: Callable[[], Learner],
+        make_learner: Callable[[], Pupil],
         network: NetworkSettings,
         emit: Callable[[Event], None],
     ) -> None:
@@ -80,7 +81,7 @@ class Coach:
         self._message = ""
         self._look = False
         self._verdict: Verdict | None = None
-        self._evaluation: Evaluation | None = None
+        self._evaluation: Judged | None = None
         self._rate = _Rate()
 
     @property
@@ -132,7 +133,7 @@ class Coach:
         self._pupil, self._models = None, ()
         self._emit(ModelForgotten())
 
-    def replace(self, make_learner: Callable[[], Learner], network: NetworkSettings) -> None:
+    def replace(self, make_learner: Callable[[], Pupil], network: NetworkSettings) -> None:
         """Use another learner from now on; a learning turn goes on with it.
 
         It goes on from the models of the learner before where its network is the same, otherwise
@@ -151,6 +152,26 @@ class Coach:
             self._look = True
             self._enter("waiting")
 
+    def change_task(
+        self,
+        make_learner: Callable[[], Pupil],
+        network: NetworkSettings,
+        strokes: AnnotationSnapshot | None,
+    ) -> None:
+        """Learn something else, from the next `train` on; nothing that was learned is kept.
+
+        Parameters
+        ----------
+        make_learner, network
+            As in the constructor.
+        strokes : AnnotationSnapshot or None
+            What it is learned from, where that is strokes.
+        """
+        self.stop("cancelled")
+        self._make, self._network, self._newest = make_learner, network, strokes
+        self._pupil, self._models = None, ()
+        self._verdict = self._evaluation = None
+
     def undo(self) -> ModelSnapshot | None:
         """Go back to the model shown before; None where there is none."""
         snapshot = self._get().learner.undo() if self.can_undo else None
@@ -158,7 +179,7 @@ class Coach:
             if self.phase == "resting":
                 self._enter("training")
             self._verdict = reasons.went_back(snapshot)
-            self._evaluation = Evaluation.from_metrics(snapshot.metrics)
+            self._evaluation = read_evaluation(snapshot.metrics)
         return snapshot
 
     def restore(self, snapshot: ModelSnapshot) -> None:
@@ -167,7 +188,7 @@ class Coach:
         if self.phase == "resting":
             self._look = True
         self._verdict = reasons.restored(snapshot)
-        self._evaluation = Evaluation.from_metrics(snapshot.metrics)
+        self._evaluation = read_evaluation(snapshot.metrics)
 
     def shrink(self) -> bool:
         """Halve the work of a step after running out of memory; False where it cannot be less."""
