@@ -17,9 +17,20 @@ import pytest
 import tifffile
 
 from brushfire.errors import Cancelled, ExportError
+from brushfire.export import Conversion
 from brushfire.geometry import Box
 from brushfire.volumes import open_volume
-from support.exporting import BUDGETS, CLASSES, NAMES, VOXEL_SIZE, ArraySource, export, some_labels
+from support.exporting import (
+    BUDGETS,
+    CLASSES,
+    NAMES,
+    VOXEL_SIZE,
+    ArraySource,
+    export,
+    export_floats,
+    some_intensities,
+    some_labels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -294,3 +305,88 @@ def test_names_and_colours_are_in_the_metadata(tmp_path: Path, format: str) -> N
         assert "späte Klasse" in str(tifffile.xml2dict(tiff.ome_metadata))
     for value, _, color in wanted:
         assert "#" + "".join(f"{v >> 8:02x}" for v in colormap[:, value]) == color
+
+
+CONVERSIONS = [
+    Conversion(),
+    Conversion("uint16", "clip"),
+    Conversion("int32", "clip"),
+    Conversion("uint8", "rescale", -500.0, 1000.0),
+]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("conversion", CONVERSIONS, ids=lambda one: f"{one.dtype} {one.how}")
+def test_intensities_come_back_as_converted(
+    tmp_path: Path, format: str, conversion: Conversion, channels: int
+) -> None:
+    values = some_intensities((20, 300, 257), channels)
+    report = export_floats(values, tmp_path, format, conversion=conversion)
+    volume = open_volume(report.path)
+    found = volume.read(Box.of_shape(volume.shape))
+    assert volume.voxel_size == pytest.approx(VOXEL_SIZE)
+    assert len(volume.channels) == channels
+    assert not volume.label_classes
+    volume.close()
+    assert found.dtype == conversion.dtype
+    np.testing.assert_array_equal(found, conversion.apply(values))
+    assert [p.name for p in tmp_path.iterdir()] == [NAMES[format]]
+
+
+def test_what_was_done_to_intensities_is_in_the_metadata(tmp_path: Path, format: str) -> None:
+    conversion = Conversion("uint16", "rescale", -3.5, 250.0)
+    path = export_floats(some_intensities((2, 40, 50)), tmp_path, format, conversion=conversion)
+    wanted = {
+        "type": "uint16", "how": "rescale", "low": -3.5, "high": 250.0, "stored_as": [0, 65535],
+    }  # fmt: skip
+    if format == "ome-zarr":
+        about = json.loads((path.path / "zarr.json").read_text())["attributes"]["brushfire"]
+    else:
+        with tifffile.TiffFile(path.path) as tiff:
+            ome = tifffile.xml2dict(tiff.ome_metadata)
+        about = json.loads(ome["OME"]["Image"]["Description"])
+    assert about["conversion"] == wanted
+    assert about["origin_zyx"] == [3, 5, 7]
+
+
+def test_levels_of_intensities_are_means_and_are_checked(tmp_path: Path, format: str) -> None:
+    if format == "tiff":
+        pytest.skip("A TIFF has no reduced levels.")
+    values = some_intensities((4, 600, 700), 2)
+    volume = open_volume(export_floats(values, tmp_path, format).path)
+    assert len(volume.levels) > 1
+    depth, height, width = (round(factor) for factor in volume.levels[1].factors)
+    mean = volume.read(Box((1, 7, 9), (2, 8, 10)), level=1)[:, 0, 0, 0]
+    part = values[:, depth : 2 * depth, 7 * height : 8 * height, 9 * width : 10 * width]
+    np.testing.assert_allclose(mean, part.mean((1, 2, 3)), rtol=1e-5)
+    volume.close()
+
+
+def test_intensities_go_on_after_cancelling_but_never_with_another_conversion(
+    tmp_path: Path, format: str
+) -> None:
+    values = some_intensities((20, 300, 257), 2)
+    stop: list[bool] = []
+    with pytest.raises(Cancelled):
+        export_floats(
+            values,
+            tmp_path,
+            format,
+            progress=when(0.2, lambda: stop.append(True)),
+            cancelled=lambda: bool(stop),
+        )
+    conversion = Conversion("int16", "clip")
+    report = export_floats(values, tmp_path, format, conversion=conversion)
+    volume = open_volume(report.path)
+    found = volume.read(Box.of_shape(volume.shape))
+    volume.close()
+    np.testing.assert_array_equal(found, conversion.apply(values))
+
+
+def test_damage_to_intensities_is_found(tmp_path: Path, format: str) -> None:
+    values = some_intensities((20, 300, 257), 2)
+    checking = tmp_path / f"checking-{NAMES[format]}"
+    reached = {"ome-zarr": 0.51, "tiff": 0.67}[format]
+    with pytest.raises(ExportError, match="differ"):
+        export_floats(values, tmp_path, format, progress=when(reached, lambda: damage(checking)))
+    export_floats(values, tmp_path, format)

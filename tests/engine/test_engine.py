@@ -179,7 +179,7 @@ def test_a_failing_read_ends_learning_with_its_error_and_not_the_engine(make_eng
     volume = open_volume(textured())
     volume.statistics()
 
-    def fail(box):
+    def fail(box, **_):
         raise OSError(5, "the disk is gone")
 
     volume.read_padded = fail
@@ -416,10 +416,10 @@ def test_streaming_goes_on_with_the_next_model_after_an_error(make_engine, strok
     collect(engine, lambda es: m.PhaseChanged("paused") in es)
     real, broken = volume.read_padded, [True]
 
-    def read(box):
+    def read(box, **how):
         if broken:
             raise OSError(5, "the disk is gone")
-        return real(box)
+        return real(box, **how)
 
     volume.read_padded = read
     engine.send(view())
@@ -570,10 +570,10 @@ def test_a_passing_error_while_a_stored_model_is_read_in_costs_nothing(
     volume.statistics()
     real, broken = volume.read_padded, [True]
 
-    def read(box):
+    def read(box, **how):
         if broken:
             raise OSError(5, "the disk is gone")
-        return real(box)
+        return real(box, **how)
 
     volume.read_padded = read
     engine = make_engine(volume)
@@ -593,7 +593,7 @@ def test_a_model_that_does_not_fit_into_memory_is_shown_on_the_processor(
     make_engine, strokes, monkeypatch
 ):
     engine, _ = learned(make_engine, strokes)
-    real, failed = streaming.SegmentationModel.from_snapshot, []
+    real, failed = streaming.model_of, []
 
     def make(snapshot, device="cpu"):
         if not failed:
@@ -602,7 +602,7 @@ def test_a_model_that_does_not_fit_into_memory_is_shown_on_the_processor(
         return real(snapshot, device)
 
     engine.device = "cuda"  # from where there is a way back
-    monkeypatch.setattr(streaming.SegmentationModel, "from_snapshot", make)
+    monkeypatch.setattr(streaming, "model_of", make)
     strokes[3, 50:54, 100:110] = 2
     engine.send(m.SetAnnotations(strokes.snapshot()))
     engine.send(view())

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 SHAPE = (4, 96, 128)
 TILE = 64
+NOISE = 100.0
 NETWORK = NetworkSettings(depth=4, dilations=(1, 2))
 LEARNING = LearningSettings(patch=128)  # can still be halved
+RESTORER = NetworkSettings(depth=4, dilations=(1, 2), features=False, restored=1)
 
 
 def truth() -> np.ndarray:
@@ -36,6 +38,18 @@ def truth() -> np.ndarray:
 def textured(seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return (1000 + 400.0 * truth() + 100 * rng.standard_normal(SHAPE)).astype(np.uint16)
+
+
+def stripes() -> np.ndarray:
+    """Return float intensities without noise, that another slice or shift would not match."""
+    z, y, x = np.indices(SHAPE)
+    return (1000 + 300 * np.sin(x / 5 + z / 9) * np.cos(y / 7)).astype(np.float32)
+
+
+def noisy(seed: int = 0) -> np.ndarray:
+    """Return `stripes` with independent noise."""
+    rng = np.random.default_rng(seed)
+    return (stripes() + NOISE * rng.standard_normal(SHAPE)).astype(np.float32)
 
 
 def paint_strokes(store: LabelStore) -> None:

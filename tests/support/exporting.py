@@ -1,4 +1,4 @@
-"""A source of labels, and exports of it with everything filled in."""
+"""Sources of labels and intensities, and exports of them with everything filled in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brushfire.annotations import LabelClass
-from brushfire.export import export_labels
+from brushfire.export import Conversion, export_intensities, export_labels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,20 +29,20 @@ BUDGETS = {"ome-zarr": 2**23, "tiff": 2**21}
 
 
 class ArraySource:
-    """Labels in memory that remember which boxes were read."""
+    """Labels, or channels of intensities, in memory that remember which boxes were read."""
 
-    def __init__(self, labels: NDArray[np.uint8]) -> None:
-        self.labels = labels
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.values = values
         self.boxes: list[Box] = []
 
     @property
     def shape(self) -> Triple:
-        z, y, x = self.labels.shape
+        z, y, x = self.values.shape[-3:]
         return z, y, x
 
-    def read(self, box: Box) -> NDArray[np.uint8]:
+    def read(self, box: Box) -> NDArray[Any]:
         self.boxes.append(box)
-        return self.labels[box.slices]
+        return self.values[(..., *box.slices)]
 
 
 def some_labels(shape: Triple = (20, 300, 520), seed: int = 0) -> NDArray[np.uint8]:
@@ -56,16 +56,34 @@ def export(
 ) -> ExportReport:
     """Export with defaults for all that a test does not care about."""
     source = labels if isinstance(labels, ArraySource) else ArraySource(labels)
-    arguments: dict[str, Any] = {
+    arguments = _common(format) | {"classes": CLASSES} | changes
+    target = arguments.pop("path", folder / NAMES.get(format, "masks"))
+    return export_labels(source, target, **arguments)
+
+
+def some_intensities(shape: Triple = (20, 300, 520), channels: int = 1) -> NDArray[np.float32]:
+    """Return (channels, z, y, x) around 0, some of them far outside of any small type."""
+    values = np.random.default_rng(0).normal(100, 200, (channels, *shape)).astype(np.float32)
+    values[:, ::3] *= 1e3
+    return values
+
+
+def export_floats(
+    values: NDArray[np.float32], folder: Path, format: str, **changes: Any
+) -> ExportReport:
+    """Export intensities with defaults for all that a test does not care about."""
+    channels = [f"restored {at + 1}" for at in range(len(values))]
+    arguments = _common(format) | {"channels": channels, "conversion": Conversion()} | changes
+    return export_intensities(ArraySource(values), folder / NAMES[format], **arguments)
+
+
+def _common(format: str) -> dict[str, Any]:
+    return {
         "format": format,
         "origin": (3, 5, 7),
         "voxel_size": VOXEL_SIZE,
-        "classes": CLASSES,
-        "name": "a volume labels",
+        "name": "a volume",
         "budget_bytes": BUDGETS.get(format, 2**21),
         "progress": lambda done, total: None,
         "cancelled": lambda: False,
     }
-    path = arguments | changes
-    target = path.pop("path", folder / NAMES.get(format, "masks"))
-    return export_labels(source, target, **path)

@@ -17,7 +17,9 @@ from brushfire.networks.settings import NetworkSettings, suggest_settings
     [
         {"depth": 0}, {"depth": 401}, {"depth": 2.5}, {"depth": True}, {"width": 0},
         {"dilations": ()}, {"dilations": (0,)}, {"dilations": (65,)},
-        {"slices": 2}, {"slices": 9}, {"slices": 0}, {"border": "mirror"}, {"border": None},
+        {"slices": 2}, {"slices": 17}, {"slices": 0}, {"border": "mirror"}, {"border": None},
+        {"restored": -1, "features": False}, {"restored": 1}, {"splits": "x:1", "features": False},
+        {"restored": 1, "splits": "2:1", "features": False},
     ],
 )  # fmt: skip
 def test_wrong_network_settings_say_what_is_right(wrong: dict[str, Any]) -> None:

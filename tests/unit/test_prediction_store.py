@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brushfire.prediction import STALE, PredictionStore, Tile
+from brushfire.prediction import STALE, PredictionStore, RestoredStore, RestoredTile, Tile
 
 SHAPE = (3, 10, 13)
 EDGE = 4
@@ -103,3 +103,29 @@ def test_an_index_outside_is_an_error() -> None:
         store().labels[3]
     with pytest.raises(IndexError, match="steps"):
         store().labels[::-1]
+
+
+def test_restored_channels_are_numbers_where_they_are_known_and_none_elsewhere() -> None:
+    s = RestoredStore(SHAPE, tile=EDGE, budget_bytes=2**20)
+    box = s.grid.box((1, 0, 1))
+    values = np.random.default_rng(0).normal(size=(2, *box.shape)).astype(np.float32)
+    assert s.put(RestoredTile((1, 0, 1), box, 1, values))
+    for output in range(2):
+        view = s.channel(output)
+        assert view.dtype == np.float32
+        found = view[:]
+        np.testing.assert_array_equal(found[box.slices], values[output])
+        found[box.slices] = np.nan
+        assert np.isnan(found).all()
+
+
+def test_a_budget_holds_as_many_tiles_as_there_is_room_for() -> None:
+    cell = EDGE * EDGE
+    s = RestoredStore(SHAPE, tile=EDGE, budget_bytes=3 * 4 * cell)
+    assert (s.room(1), s.room(2), s.room(9)) == (3, 1, 1)
+    for index in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]:
+        box = s.grid.box(index)
+        s.put(RestoredTile(index, box, 1, np.zeros((1, *box.shape), np.float32)))
+    assert len(s) == s.room(1)
+    assert s.nbytes <= 3 * 4 * cell
+    assert np.isnan(s.channel()[0, 0, 0])

@@ -17,16 +17,18 @@ from brushfire.engine.messages import (
     Stepped,
     TurnEnded,
 )
+from brushfire.errors import ModelError
 from brushfire.learning import reasons
-from brushfire.learning.reports import Evaluation, Verdict
+from brushfire.learning.learner import Learner
+from brushfire.learning.reports import Verdict, read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from brushfire.annotations import AnnotationSnapshot
     from brushfire.engine.messages import Outcome
-    from brushfire.learning.learner import Learner
-    from brushfire.learning.reports import Calibration, Correction, Proportions
+    from brushfire.learning.pupil import Pupil
+    from brushfire.learning.reports import Calibration, Correction, Judged, Proportions
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
 
@@ -44,7 +46,7 @@ REFIT_SHARE = 2
 class _Pupil:
     """A learner, and what is known of this one only."""
 
-    learner: Learner
+    learner: Pupil
     fitted: bool
     """Whether it has weights that a fit or a stored model gave it."""
     seen: AnnotationSnapshot | None = None
@@ -68,7 +70,7 @@ class Coach:
 
     def __init__(
         self,
-        make_learner: Callable[[], Learner],
+        make_learner: Callable[[], Pupil],
         network: NetworkSettings,
         emit: Callable[[Event], None],
     ) -> None:
@@ -82,7 +84,7 @@ class Coach:
         self._message = ""
         self._look = False
         self._verdict: Verdict | None = None
-        self._evaluation: Evaluation | None = None
+        self._evaluation: Judged | None = None
         self._rate = _Rate()
 
     @property
@@ -139,7 +141,7 @@ class Coach:
         self._pupil, self._models, self._before = None, (), ()
         self._emit(ModelForgotten())
 
-    def replace(self, make_learner: Callable[[], Learner], network: NetworkSettings) -> None:
+    def replace(self, make_learner: Callable[[], Pupil], network: NetworkSettings) -> None:
         """Use another learner from now on; a learning turn goes on with it.
 
         It goes on from the models of the learner before where its network is the same, otherwise
@@ -193,7 +195,7 @@ class Coach:
         BrushfireError
             As `Learner.proportions`.
         """
-        return self._get().learner.proportions()
+        return self._segmenting().proportions()
 
     def calibrate(
         self, typed: Mapping[int, float], how: Correction
@@ -205,19 +207,49 @@ class Coach:
         BrushfireError
             As `Learner.calibrate`; nothing has changed.
         """
-        snapshot, told = self._get().learner.calibrate(typed, how)
+        snapshot, told = self._segmenting().calibrate(typed, how)
         self._verdict = reasons.restored(snapshot)
         return snapshot, told
 
+    def _segmenting(self) -> Learner:
+        learner = self._get().learner
+        if not isinstance(learner, Learner):
+            raise ModelError(
+                "How common classes are is asked of a model that tells classes apart.",
+                got="one that restores intensities",
+                do="Go back to segmenting first.",
+            )
+        return learner
+
     def _tell_of(self, snapshot: ModelSnapshot, verdict: Verdict) -> None:
         self._verdict = verdict
-        self._evaluation = Evaluation.from_metrics(snapshot.metrics)
+        self._evaluation = read_evaluation(snapshot.metrics)
 
     def _begin_again(self) -> None:
         """Go on with another learner, if learning goes on."""
         if self.phase not in ("idle", "paused"):
             self._look = True
             self._enter("waiting")
+
+    def change_task(
+        self,
+        make_learner: Callable[[], Pupil],
+        network: NetworkSettings,
+        strokes: AnnotationSnapshot | None,
+    ) -> None:
+        """Learn something else, from the next `train` on; nothing that was learned is kept.
+
+        Parameters
+        ----------
+        make_learner, network
+            As in the constructor.
+        strokes : AnnotationSnapshot or None
+            What it is learned from, where that is strokes.
+        """
+        self.stop("cancelled")
+        self._make, self._network, self._newest = make_learner, network, strokes
+        self._pupil, self._models, self._before = None, (), ()
+        self._verdict = self._evaluation = None
 
     def restore(self, snapshot: ModelSnapshot) -> None:
         """Go on from a stored model, when learning goes on."""

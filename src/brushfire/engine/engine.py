@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from brushfire.engine import messages as m
@@ -24,6 +25,8 @@ from brushfire.errors import BrushfireError, ModelError, SettingsError
 from brushfire.geometry import Grid
 from brushfire.learning.calibrating import Known
 from brushfire.learning.learner import Learner
+from brushfire.learning.restoring.learner import RestorationLearner
+from brushfire.learning.restoring.settings import RestorationSettings
 from brushfire.networks.features import inputs_of
 from brushfire.networks.kernels import forget_buffer
 from brushfire.networks.model import SegmentationModel
@@ -32,8 +35,10 @@ from brushfire.networks.snapshot import answers
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from brushfire.annotations import AnnotationSnapshot
     from brushfire.learning.examples import Examples
     from brushfire.learning.patches import Patches
+    from brushfire.learning.pupil import Pupil
     from brushfire.learning.reports import Calibration, Correction
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
@@ -53,6 +58,8 @@ OUTBOX_BYTES = 64 * 2**20
 
 class Engine:
     """Learns from strokes and predicts tiles of one volume, in a thread of its own.
+
+    Or it learns to restore a volume, one of the two at a time (`LearnToRestore`).
 
     The order of work: stop, then commands, then visible tiles, then a training step, then the
     rest. Where two of these have work all the time they share it (`SHARES`), so that none starves.
@@ -102,6 +109,9 @@ class Engine:
         self.device = choose_device(device)
         self._volume = volume
         self._settings = (network, learning)
+        self._restoring: m.LearnToRestore | None = None
+        self._strokes: AnnotationSnapshot | None = None
+        self._tile = tile
         self._seed = seed
         self._examples, self._patches, self._weights = examples, patches, weights
         self._network_bytes = self._tile_bytes = network_bytes
@@ -110,7 +120,7 @@ class Engine:
         emit = self._outbox.put
         self._emit: Callable[[m.Event], None] = emit
         self._coach = Coach(self._make_learner, network, emit)
-        self._streamer = Streamer(volume, Grid(volume.shape, (1, tile, tile)), emit)
+        self._streamer = self._make_streamer(volume)
         self._regions = Regions(volume, self.device, emit)
         self._scout = Scout(volume, emit, seed=seed, wanted=scout)
         self._turns = Turns({kind: share / max(SHARES.values()) for kind, share in SHARES.items()})
@@ -222,8 +232,10 @@ class Engine:
     def _obey_about_learning(self, command: m.Command) -> None:
         match command:
             case m.SetAnnotations(snapshot):
-                self._coach.set_annotations(snapshot)
-                self._scout.set_annotations(snapshot)
+                self._strokes = snapshot
+                if self._restoring is None:
+                    self._coach.set_annotations(snapshot)
+                    self._scout.set_annotations(snapshot)
             case m.Train():
                 self._coach.train()
             case m.Pause():
@@ -231,7 +243,8 @@ class Engine:
             case m.Stop():
                 self._coach.stop()
             case m.Reset():
-                self._weights = None
+                if self._restoring is None:
+                    self._weights = None
                 self._coach.reset()
                 self._show(None)
             case m.UndoModel():
@@ -248,10 +261,44 @@ class Engine:
                 self._calibrate(typed, how)
             case m.SetExamples(examples, patches):
                 self._examples, self._patches = examples, patches
-                self._coach.replace(self._make_learner, self._settings[0])
-            case m.Configure(network, learning):
-                self._settings = (network, learning)
-                self._coach.replace(self._make_learner, network)
+                if self._restoring is None:
+                    self._coach.replace(self._make_learner, self._network)
+            case m.Configure():
+                self._configure(command)
+            case m.LearnToRestore() | m.LearnToSegment():
+                self._change_task(command)
+
+    @property
+    def _network(self) -> NetworkSettings:
+        return self._settings[0] if self._restoring is None else self._restoring.network
+
+    def _configure(self, new: m.Configure) -> None:
+        network, learning = new.network, new.learning
+        if self._restoring is None:
+            assert not isinstance(learning, RestorationSettings)
+            self._settings = (network, learning)
+        else:
+            assert isinstance(learning, RestorationSettings)
+            self._restoring = replace(self._restoring, network=network, learning=learning)
+        self._coach.replace(self._make_learner, network)
+
+    def _change_task(self, new: m.LearnToRestore | m.LearnToSegment) -> None:
+        strokes = self._strokes
+        if isinstance(new, m.LearnToRestore):
+            self._restoring, volume, strokes = new, new.source, None
+        else:
+            self._restoring, volume = None, self._volume
+            self._settings = (new.network, new.learning)
+        self._coach.change_task(self._make_learner, new.network, strokes)
+        self._streamer = self._make_streamer(volume)
+        self._shown, self._newest_revision = None, new.revision
+        self._scout.set_model(None, self.device)
+        if strokes is not None:
+            self._scout.set_annotations(strokes)
+        self._emit(m.TaskChanged("segment" if self._restoring is None else "restore"))
+
+    def _make_streamer(self, volume: Volume) -> Streamer:
+        return Streamer(volume, Grid(volume.shape, (1, self._tile, self._tile)), self._emit)
 
     def _limit(self, network_bytes: int) -> None:
         self._network_bytes = network_bytes
@@ -325,18 +372,32 @@ class Engine:
         # Noted first, so that running out of memory here shows it on another device instead.
         self._shown = snapshot
         self._streamer.set_model(snapshot, self.device)
-        self._scout.set_model(snapshot, self.device)
+        if self._restoring is None:
+            self._scout.set_model(snapshot, self.device)
         if snapshot is not None:
             self._newest_revision = max(self._newest_revision, snapshot.revision)
             self._coach.shown(snapshot)
 
-    def _make_learner(self) -> Learner:
+    def _make_learner(self) -> Pupil:
         network, learning = self._settings
         examples = self._examples
         if examples is not None and (
             examples.features.shape[1] != inputs_of(network, len(self._volume.channels))
         ):
             examples = None  # of the network that is gone back to
+        step_bytes = network_budget(self.device, self._network_bytes)
+        if self._restoring is not None:
+            return RestorationLearner(
+                self._restoring.source,
+                self._restoring.target,
+                self._restoring.network,
+                self._restoring.learning,
+                target_origin=self._restoring.target_origin,
+                device=self.device,
+                seed=self._seed,
+                revision=self._newest_revision,
+                step_bytes=step_bytes,
+            )
         return Learner(
             self._volume,
             network,
@@ -344,7 +405,7 @@ class Engine:
             device=self.device,
             seed=self._seed,
             revision=self._newest_revision,
-            step_bytes=network_budget(self.device, self._network_bytes),
+            step_bytes=step_bytes,
             examples=examples,
             patches=self._patches,
             weights=self._weights,
@@ -395,7 +456,7 @@ class Engine:
         why = f"Memory ran out on {self.device}. The processor takes over; nothing was lost."
         self.device = "cpu"
         self._regions.move(self.device)
-        self._coach.replace(self._make_learner, self._settings[0])
+        self._coach.replace(self._make_learner, self._network)
         self._limit(self._network_bytes)
         self._show(self._shown)
         self._emit(m.DeviceChosen("cpu", why))

@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from brushfire.learning.reports import (
         Calibration,
         Correction,
-        Evaluation,
+        Judged,
         Proportions,
         Verdict,
     )
+    from brushfire.learning.restoring import RestorationSettings
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
-    from brushfire.prediction import Tile
+    from brushfire.prediction import RestoredTile, Tile
+    from brushfire.volumes import Volume
 
 Phase = Literal["idle", "waiting", "fitting", "training", "resting", "paused"]
 Outcome = Literal["finished", "cancelled", "failed"]
+Task = Literal["segment", "restore"]
 
 
 class Command:
@@ -123,10 +126,58 @@ class Calibrate(Command):
 
 @dataclass(frozen=True, slots=True)
 class Configure(Command):
-    """Use other settings; a network of another shape starts from random weights."""
+    """Use other settings of the task; a network of another shape starts from random weights."""
+
+    network: NetworkSettings
+    learning: LearningSettings | RestorationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class LearnToSegment(Command):
+    """Tell classes apart from now on, as a new engine does; `TaskChanged` follows.
+
+    A learning run ends, and no model is shown until one is restored or learned.
+
+    Parameters
+    ----------
+    network, learning : NetworkSettings, LearningSettings
+        Shape of the network and how it learns.
+    revision : int
+        Newest model revision in use.
+    """
 
     network: NetworkSettings
     learning: LearningSettings
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LearnToRestore(Command):
+    """Restore ``source`` from now on, see `LearnToSegment`; strokes are left alone meanwhile.
+
+    Views and tiles count its voxels, which need not be those of the volume that is segmented.
+    Volumes are handed over as they are: an engine elsewhere would be told how to open them.
+
+    Parameters
+    ----------
+    source : Volume
+        What is restored; in the way "splits" its channels are reconstructions of parts of a scan.
+    network, learning : NetworkSettings, RestorationSettings
+        Shape of the network and how it learns.
+    target : Volume or None
+        What it should look like, in the way "pairs": all or a part of it, on the same grid.
+    target_origin : tuple of int
+        Voxel of the source, z, y, x, where the target begins.
+    revision : int
+        Newest model revision in use.
+    """
+
+    source: Volume
+    network: NetworkSettings
+    learning: RestorationSettings
+    target: Volume | None = None
+    target_origin: Triple = (0, 0, 0)
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +211,19 @@ class LimitMemory(Command):
 
 @dataclass(frozen=True, slots=True)
 class PredictRegion(Command):
-    """Predict a whole region with ``model`` into ``folder``; may resume there."""
+    """Predict a whole region with ``model`` into ``folder``; may resume there.
+
+    A model that restores has no ``classes``; it is read from ``source`` where one is named, which
+    ``region`` then counts the voxels of.
+    """
 
     job: int
     model: ModelSnapshot
     region: Box
     folder: Path
     key: str
-    classes: tuple[tuple[int, str, str], ...]
+    classes: tuple[tuple[int, str, str], ...] = ()
+    source: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +240,13 @@ class Shutdown(Command):
 
 class Event:
     """Something that happened in the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChanged(Event):
+    """What is learned and predicted from now on: events of learning after it are of this task."""
+
+    task: Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +279,7 @@ class Evaluated(Event):
     step: int
     seconds: float
     strokes: int
-    evaluation: Evaluation
+    evaluation: Judged
     verdict: Verdict
     doubts: tuple[Doubt, ...] = ()
 
@@ -233,7 +296,7 @@ class ModelShown(Event):
     mean: float | None
     can_undo: bool
     annotations: int
-    evaluation: Evaluation | None
+    evaluation: Judged | None
     verdict: Verdict
 
 
@@ -277,9 +340,9 @@ class ProportionsTold(Event):
 
 @dataclass(frozen=True, slots=True)
 class TilePredicted(Event):
-    """One tile; its revision says which model made it."""
+    """One tile, of labels or of restored intensities; its revision says which model made it."""
 
-    tile: Tile
+    tile: Tile | RestoredTile
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from brushfire.engine.messages import Event, PredictRegion, RegionProgress, TurnEnded
-from brushfire.networks.model import SegmentationModel
+from brushfire.networks.rebuilding import model_of
 from brushfire.prediction.run import RegionRun
 from brushfire.prediction.tile import labels_of, predict_box
 
@@ -28,7 +28,7 @@ class Regions:
     Parameters
     ----------
     volume : Volume
-        Where to read.
+        Where to read, unless a command names another.
     device : str
         Where to predict.
     emit : callable
@@ -121,13 +121,14 @@ class _Run:
         self.job = command.job
         self.reported = float("-inf")
         self._snapshot = command.model
-        self._volume = volume
-        self._model = SegmentationModel.from_snapshot(command.model, device)
+        self._volume = command.source or volume
+        self._model = model_of(command.model, device)
         self._files = RegionRun(
             command.folder,
             command.region,
             key=command.key,
             classes=command.classes,
+            restored=command.model.settings.restored,
         )
         self._pending: Iterator[tuple[Triple, Box]] = self._files.pending()
         self._item: tuple[Triple, Box] | None = None
@@ -149,13 +150,14 @@ class _Run:
             assert self.done == self.total
             return True
         index, box = self._item
-        probabilities = predict_box(self._model, self._volume, box, budget_bytes=budget_bytes)
-        self._files.write(index, labels_of(probabilities, self._model.classes))
+        found = predict_box(self._model, self._volume, box, budget_bytes=budget_bytes)
+        restores = bool(self._snapshot.settings.restored)
+        self._files.write(index, found if restores else labels_of(found, self._model.classes))
         self._item = None
         return False
 
     def move(self, device: str) -> None:
-        self._model = SegmentationModel.from_snapshot(self._snapshot, device)
+        self._model = model_of(self._snapshot, device)
 
     def close(self) -> None:
         self._files.close()

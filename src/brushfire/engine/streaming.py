@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from brushfire.engine.messages import Event, TilePredicted
-from brushfire.networks.model import SegmentationModel
+from brushfire.networks.rebuilding import model_of
 from brushfire.prediction import TilePlan
 from brushfire.prediction.tile import predict_tile
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from brushfire.engine.messages import SetView
     from brushfire.geometry import Grid, Triple
+    from brushfire.networks.model import SegmentationModel
+    from brushfire.networks.restoration import RestorationModel
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.volumes import Volume
 
@@ -38,7 +40,7 @@ class Streamer:
         self._volume = volume
         self._grid = grid
         self._emit = emit
-        self._model: SegmentationModel | None = None
+        self._model: SegmentationModel | RestorationModel | None = None
         self._revision = 0
         self._asked: SetView | None = None
         self._plan: TilePlan | None = None
@@ -66,7 +68,7 @@ class Streamer:
     def set_model(self, snapshot: ModelSnapshot | None, device: str) -> None:
         """Predict with another model: every tile of the view is wanted again."""
         # Made first: where that fails, the network before goes on under its own number.
-        model = SegmentationModel.from_snapshot(snapshot, device) if snapshot else None
+        model = model_of(snapshot, device) if snapshot else None
         self._model, self._revision = model, snapshot.revision if snapshot else 0
         self._made = set()
         self._replan()

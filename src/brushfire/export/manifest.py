@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 _KIND = "brushfire export"
 
 
-def block_digest(block: NDArray[np.uint8]) -> str:
-    """Return the checksum of one block, which covers its shape too."""
-    return slabs_digest(triple(block.shape), [block])
+def block_digest(block: NDArray[Any]) -> str:
+    """Return the checksum of one block, (z, y, x) or (channels, z, y, x); it covers the shape."""
+    return slabs_digest(block.shape, [block])
 
 
-def slabs_digest(shape: Triple, slabs: Iterable[NDArray[np.uint8]]) -> str:
+def slabs_digest(shape: tuple[int, ...], slabs: Iterable[NDArray[Any]]) -> str:
     """Return the checksum of the block of ``shape`` that ``slabs`` form, one below the other."""
     digest = hashlib.blake2b(repr(shape).encode(), digest_size=16)
     for slab in slabs:
-        digest.update(np.ascontiguousarray(slab).data)
+        # Slice by slice in both cases: slabs of several channels are no pieces of their block.
+        for z in range(slab.shape[-3]):
+            digest.update(np.ascontiguousarray(slab[..., z, :, :]).view(np.uint8).data)
     return digest.hexdigest()
 
 

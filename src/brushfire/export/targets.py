@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import tifffile
@@ -16,7 +17,7 @@ from brushfire.geometry import Box, Scale, Triple, triple
 from brushfire.volumes import create_multiscale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,11 +34,12 @@ CACHE_BYTES = 0
 
 _SIZES = ("PhysicalSizeZ", "PhysicalSizeY", "PhysicalSizeX")
 _ROWS = 512
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is exported, apart from the labels themselves.
+    """What is exported, apart from the values themselves.
 
     Parameters
     ----------
@@ -50,9 +52,15 @@ class Description:
     voxel_size : tuple of float
         Micrometres, z, y, x.
     classes : tuple of LabelClass
-        Their names and colours go into the metadata.
+        Their names and colours go into the metadata of labels.
     name : str
         Of the image.
+    dtype : str
+        Of the voxels.
+    channels : tuple of str
+        Their names; none for an image without channels.
+    conversion : mapping or None
+        Plain values that say how intensities became those of the file; None for labels.
     """
 
     format: Format
@@ -61,6 +69,25 @@ class Description:
     voxel_size: Scale | None
     classes: tuple[LabelClass, ...]
     name: str
+    dtype: str = "uint8"
+    channels: tuple[str, ...] = ()
+    conversion: Mapping[str, object] | None = None
+
+    @property
+    def voxel_bytes(self) -> int:
+        """Bytes of a voxel on its way to the disk, all channels."""
+        held = np.dtype(self.dtype).itemsize
+        if self.conversion is not None:
+            held = max(held, _FLOAT_BYTES)  # what it is made of
+        return held * max(1, len(self.channels))
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What the metadata tell beside what every image of the format has."""
+        found: dict[str, object] = {"origin_zyx": list(self.origin)}
+        if self.conversion is not None:
+            found["conversion"] = dict(self.conversion)
+        return found
 
     @property
     def class_rows(self) -> list[tuple[int, str, str]]:
@@ -69,7 +96,7 @@ class Description:
 
     def header(self, cell: Triple) -> dict[str, object]:
         """Return the plain values that must be the same for an export to go on."""
-        return {
+        header: dict[str, object] = {
             "format": self.format,
             "shape": list(self.shape),
             "origin": list(self.origin),
@@ -78,12 +105,15 @@ class Description:
             "name": self.name,
             "cell": list(cell),
         }
+        if self.conversion is not None:
+            header |= {"channels": list(self.channels), "conversion": dict(self.conversion)}
+        return header
 
 
 class Target(Protocol):
     """A file or folder that takes blocks."""
 
-    def write(self, box: Box, block: NDArray[np.uint8]) -> None:
+    def write(self, box: Box, block: NDArray[Any]) -> None:
         """Put one block where it belongs; it has reached the file on return."""
 
     def finish(
@@ -98,15 +128,15 @@ class Target(Protocol):
         """Release the file."""
 
 
-def cell_of(format: Format, shape: Triple, budget_bytes: int) -> Triple:
+def cell_of(format: Format, shape: Triple, budget_bytes: int, voxel_bytes: int = 1) -> Triple:
     """Return the block in which a target is written, z, y, x.
 
     A block and its copies on the way to the disk stay below ``budget_bytes``.
     """
     if format == "tiff":
-        return _slab(shape, max(1, min(budget_bytes // 4, _SLAB_BYTES)))
+        return _slab(shape, max(1, min(budget_bytes // 4, _SLAB_BYTES) // voxel_bytes))
     # Measured: a shard on its way to the disk is held six times over, compression included.
-    return _shard(shape, budget_bytes // 16)
+    return _shard(shape, budget_bytes // 16 // voxel_bytes)
 
 
 def open_target(description: Description, path: Path, cell: Triple, *, resume: bool) -> Target:
@@ -123,24 +153,25 @@ def open_target(description: Description, path: Path, cell: Triple, *, resume: b
 
 
 class ZarrTarget:
-    """OME-Zarr labels: multiscale, with names and colours of the classes."""
+    """A multiscale OME-Zarr: labels with names and colours of the classes, or an image."""
 
     def __init__(self, description: Description, path: Path, cell: Triple, *, resume: bool) -> None:
         self._writer = create_multiscale(
             path,
             shape=description.shape,
-            dtype="uint8",
+            dtype=description.dtype,
             voxel_size=description.voxel_size,
             name=description.name,
-            labels=description.class_rows,
+            labels=None if description.conversion is not None else description.class_rows,
+            channels=description.channels or None,
             chunk=_chunk(description.shape),
             shard=cell,
             resume=resume,
-            attributes={"origin_zyx": list(description.origin)},
+            attributes=description.about,
             cache_bytes=CACHE_BYTES,
         )
 
-    def write(self, box: Box, block: NDArray[np.uint8]) -> None:
+    def write(self, box: Box, block: NDArray[Any]) -> None:
         """Write one block of level 0."""
         # An earlier attempt's, damaged perhaps, is not to be read for the sake of its margins.
         self._writer.discard(box)
@@ -171,16 +202,20 @@ class TiffTarget:
 
     def __init__(self, description: Description, path: Path, *, resume: bool) -> None:
         self._shape = description.shape
+        self._item = np.dtype(description.dtype).itemsize
         if not resume:
             self._create(description, path)
         self._offset = _data_offset(path)
         self._file = path.open("r+b")
 
-    def write(self, box: Box, block: NDArray[np.uint8]) -> None:
+    def write(self, box: Box, block: NDArray[Any]) -> None:
         """Write whole rows: ``box`` spans x, and y too where it has more than one slice."""
         z, y, x = box.start
-        self._file.seek(self._offset + (z * self._shape[1] + y) * self._shape[2] + x)
-        self._file.write(np.ascontiguousarray(block).data)
+        depth, height, width = self._shape
+        for channel, part in enumerate(block.reshape(-1, *box.shape)):
+            voxel = ((channel * depth + z) * height + y) * width + x
+            self._file.seek(self._offset + voxel * self._item)
+            self._file.write(np.ascontiguousarray(part).data)
         self._file.flush()
 
     def finish(
@@ -200,24 +235,29 @@ class TiffTarget:
 
     @staticmethod
     def _create(description: Description, path: Path) -> None:
-        z, y, x = description.shape
-        require_free_space(path, z * y * x)
+        many, dtype = description.channels, np.dtype(description.dtype)
+        shape = (len(many), *description.shape) if many else description.shape
+        require_free_space(path, prod(shape) * dtype.itemsize)
         size = description.voxel_size
         sizes = {} if size is None else dict(zip(_SIZES, size, strict=True))
-        about = {"classes": description.class_rows, "origin_zyx": description.origin}
+        about = description.about
+        look: dict[str, Any] = {"photometric": "minisblack"}
+        if description.conversion is None:
+            about["classes"] = description.class_rows
+            look = {"photometric": "palette", "colormap": _colormap(description.classes)}
         with tifffile.TiffWriter(path, bigtiff=True, ome=True) as tiff:
             # Without data, tifffile leaves a hole for it and writes all that stands around it.
             tiff.write(
                 None,
-                shape=description.shape,
-                dtype="uint8",
-                photometric="palette",
-                colormap=_colormap(description.classes),
+                shape=shape,
+                dtype=dtype,
+                **look,
                 resolution=None if size is None else (1e4 / size[2], 1e4 / size[1]),
                 resolutionunit="CENTIMETER",
                 software="Brushfire",
                 metadata={
-                    "axes": "ZYX",
+                    "axes": "CZYX" if many else "ZYX",
+                    **({"Channel": {"Name": list(many)}} if many else {}),
                     "Name": description.name,
                     "Description": json.dumps(about, ensure_ascii=False),
                     **sizes,

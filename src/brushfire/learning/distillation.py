@@ -36,7 +36,8 @@ from brushfire.learning.tuition import Tuition
 from brushfire.learning.warming import warm_up
 from brushfire.networks.architectures import MSD
 from brushfire.networks.halo import measure_halo
-from brushfire.networks.model import BUDGET_BYTES, SegmentationModel
+from brushfire.networks.model import SegmentationModel
+from brushfire.networks.sliced import BUDGET_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -54,7 +54,8 @@ from brushfire.learning.transfer.forgetting import SHARE, Memory
 from brushfire.learning.warming import warm_up
 from brushfire.learning.workload import Workload, choose_workload
 from brushfire.networks.halo import measure_halo
-from brushfire.networks.model import BUDGET_BYTES, SegmentationModel
+from brushfire.networks.model import SegmentationModel
+from brushfire.networks.sliced import BUDGET_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -405,7 +406,7 @@ class Learner:
         """
         return self._race.answers(self._entrants(), self._judges())
 
-    def propose(self) -> Proposal:
+    def propose(self) -> Proposal[Evaluation]:
         """Show the better of what was fitted and what was trained, if it is good enough.
 
         `Race` says when that is.

@@ -19,7 +19,7 @@ from brushfire.learning.cells import (
     trimmed_mean,
 )
 from brushfire.learning.novelty import PaintedFeatures, features_of, read_slab
-from brushfire.networks.model import BUDGET_BYTES
+from brushfire.networks.sliced import BUDGET_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence

@@ -10,16 +10,16 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brushfire.networks.model import SegmentationModel
+    from brushfire.networks.sliced import SlicedModel
 
-TOLERANCE = 1e-3  # the promise: the largest difference of probabilities
+TOLERANCE = 1e-3  # the promise: the largest difference, see `SlicedModel.compared`
 _ASKED = TOLERANCE / 4  # a few patches stand for a whole volume
 _STEP = 8
 _CORE = 64
 
 
 def measure_halo(
-    model: SegmentationModel, blocks: Sequence[np.ndarray[Any, Any]], *, core: int = _CORE
+    model: SlicedModel, blocks: Sequence[np.ndarray[Any, Any]], *, core: int = _CORE
 ) -> int:
     """Return the smallest margin with which a tile predicts what the whole predicts.
 
@@ -30,7 +30,7 @@ def measure_halo(
 
     Parameters
     ----------
-    model : SegmentationModel
+    model : SlicedModel
         Any weights.
     blocks : sequence of ndarray
         Real intensities, (channels, slices, y, x), the larger the better.
@@ -40,7 +40,7 @@ def measure_halo(
     Returns
     -------
     int
-        Pixels, at most `SegmentationModel.safe_halo`. That safe bound is also the answer where
+        Pixels, at most `SlicedModel.safe_halo`. That safe bound is also the answer where
         the blocks are too small to tell.
     """
     if model.layers.window is not None:
@@ -50,7 +50,7 @@ def measure_halo(
     return max((_measure(model, block, core) for block in blocks), default=model.safe_halo)
 
 
-def _measure(model: SegmentationModel, block: np.ndarray[Any, Any], core: int) -> int:
+def _measure(model: SlicedModel, block: np.ndarray[Any, Any], core: int) -> int:
     x = torch.from_numpy(np.ascontiguousarray(block, np.float32)).flatten(0, 1)[None]
     x = x.to(model.device)
     height, width = x.shape[2:]
@@ -59,11 +59,11 @@ def _measure(model: SegmentationModel, block: np.ndarray[Any, Any], core: int) -
     room = min(top, left)
     with torch.no_grad():
         middle = slice(top, top + core), slice(left, left + core)
-        whole = model(x, middle).softmax(1)
+        whole = model.compared(x, middle)
         agreed = False
         for halo in range(*_tried(model, room)):
             part = x[:, :, top - halo : top + core + halo, left - halo : left + core + halo]
-            inner = model(part, (slice(halo, halo + core),) * 2).softmax(1)
+            inner = model.compared(part, (slice(halo, halo + core),) * 2)
             agrees = float((inner - whole).abs().max()) <= _ASKED
             if agrees and agreed:
                 return min(halo, model.safe_halo)
@@ -71,10 +71,10 @@ def _measure(model: SegmentationModel, block: np.ndarray[Any, Any], core: int) -
     return model.safe_halo
 
 
-def _tried(model: SegmentationModel, room: int) -> tuple[int, int, int]:
+def _tried(model: SlicedModel, room: int) -> tuple[int, int, int]:
     """Return the margins that are tried: first, beyond the last, step."""
     step = max(_STEP, model.layers.divisor)
-    if model.pixels is None:
+    if model.feature_reach == 0:
         return step, room - 2 * step + 1, step
     # What is corrected reaches farther than the features in any case, and takes longer to try.
     step = max(2 * _STEP, step)

@@ -11,40 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from brushfire.errors import ModelError
-from brushfire.geometry import Box, Grid
 from brushfire.networks.backbones import make_backbone
 from brushfire.networks.features import FeatureBank, inputs_of
-from brushfire.networks.pieces import LEAST, best_cut, outward
 from brushfire.networks.pixel_head import PixelHead
 from brushfire.networks.pretrained import take_over_pretrained
 from brushfire.networks.refining import BANK, INPUTS, class_inputs, guide_of, margins
-from brushfire.networks.snapshot import ModelSnapshot, describe
+from brushfire.networks.sliced import BUDGET_BYTES, Core, SlicedModel, read_state, unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from brushfire.networks.settings import NetworkSettings
+    from brushfire.networks.snapshot import ModelSnapshot
 
-Core = tuple[slice, slice]
-
-BUDGET_BYTES = 512 * 2**20
-"""Memory that a prediction may take where nobody says how much there is."""
-
-_MARGIN_SHARE = 6  # of a fixed window: what is seen, and not predicted, on each of its sides
 _FARTHEST = 8.0  # standard deviations beyond which an input of the layers is not told apart
 
-# Of kernels, and what torch keeps.
-_SCRATCH_BYTES = {"cpu": 64 * 2**20, "meta": 64 * 2**20, "cuda": 512 * 2**20}
-_OTHER_SCRATCH_BYTES = 128 * 2**20
 
-
-class SegmentationModel(nn.Module):
+class SegmentationModel(SlicedModel):
     """Class probabilities of the middle slice of a slab.
 
     Parameters
@@ -80,6 +66,12 @@ class SegmentationModel(nn.Module):
         std: Sequence[float] = (),
     ) -> None:
         super().__init__()
+        if settings.restored:
+            raise ModelError(
+                "A model that segments tells classes apart.",
+                got="one that restores intensities",
+                do="Choose a model that was learned to segment.",
+            )
         self.settings = settings
         self.channels = channels
         self.classes = tuple(int(value) for value in classes)
@@ -117,15 +109,9 @@ class SegmentationModel(nn.Module):
             take_over_pretrained(self, weights=pretrained)
 
     @property
-    def safe_halo(self) -> int:
-        """Pixels beyond which nothing can reach a tile's core, whatever the weights.
-
-        In a network that needs fixed windows, the margin of each.
-        """
-        if self.layers.window is not None:
-            return self.layers.window // _MARGIN_SHARE
-        seen = 0 if self.bank is None else self.feature_reach + BANK.radius
-        return self.layers.reach + seen
+    def seen_around(self) -> int:
+        """Pixels around each one of which the layers are told something at that one."""
+        return 0 if self.bank is None else self.feature_reach + BANK.radius
 
     @property
     def feature_reach(self) -> int:
@@ -136,16 +122,6 @@ class SegmentationModel(nn.Module):
     def by_pixel(self) -> bool:
         """Whether the layers change nothing, so that pixels are told by their features alone."""
         return self.pixels is not None and not bool(self.head_weight.any())
-
-    @property
-    def context(self) -> int:
-        """Slices that a tile needs on each side."""
-        return self.settings.context
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.head_weight.device
 
     def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Normalise by the intensities of another volume from now on, one value a channel."""
@@ -328,95 +304,18 @@ class SegmentationModel(nn.Module):
             If the block has other channels or too few slices, or the budget is too small for any
             part.
         """
-        channels, depth, height, width = block.shape
-        count = depth - 2 * self.context
-        if channels != self.channels or count < 1:
-            raise ModelError(
-                f"The model takes {self.channels} channel(s) and at least "
-                f"{2 * self.context + 1} slice(s).",
-                got=f"{channels} channel(s), {depth} slice(s)",
-                do="Read a block with the model's context around it.",
-            )
-        whole = Box.of_shape((count, height, width))
-        rows, columns = wanted or whole.slices[1:]
-        (top, bottom, _), (left, right, _) = rows.indices(height), columns.indices(width)
-        core = Box((0, top, left), (count, max(bottom, top), max(right, left)))
-        if core.size == 0:
-            return np.empty((len(self.classes), *core.shape), np.float32)
-        result = np.empty((len(self.classes), *core.shape), np.float32)
-        here, there = (0, -origin[0], -origin[1]), (0, *origin)
-        for part in self._parts(core.shift(there), (height, width), budget_bytes):
-            source = self.surroundings(part).shift(here).clip(whole.shape)
-            part = part.shift(here)
-            z = part.start[0]
-            slab = block[:, z : z + self.settings.slices, *source.slices[1:]]
-            inner = part.slices_in(source)
-            result[:, *part.slices_in(core)] = self._predict(slab, (inner[1], inner[2]))[:, None]
-        return result
+        return self._in_parts(block, len(self.classes), wanted, origin, budget_bytes)
 
-    def surroundings(self, core: Box) -> Box:
-        """Return what must be read to predict a core: as much in z, more in y and x.
-
-        Parameters
-        ----------
-        core : Box
-            Rows and columns counted from the corner of the slice, since networks with several
-            resolutions, and those that need fixed windows, keep to a lattice.
-
-        Returns
-        -------
-        Box
-            It may stick out of the slice.
-        """
-        window = self.layers.window
-        if window is None:
-            return outward(core.grow((0, self.halo, self.halo)), self.layers.divisor)
-        margin = self.safe_halo
-        return outward(core, window - 2 * margin).grow((0, margin, margin))
-
-    def _parts(self, core: Box, block: tuple[int, int], budget: int) -> Iterator[Box]:
-        """Yield the parts of a core, one slice thick, that are predicted one by one."""
-        window = self.layers.window
-        if window is not None:
-            self._check_room(window, window, budget)
-            step = window - 2 * self.safe_halo
-            lattice = outward(core, step)
-            for box in Grid(lattice.shape, (1, step, step)).boxes():
-                cut = box.shift(lattice.start).intersect(core)
-                if cut is not None:
-                    yield cut
-            return
-        more = self.layers.divisor - 1  # that a part may grow by on each side
-
-        def fits(*sides: int) -> bool:
-            height, width = (
-                min(side + 2 * more, size) for side, size in zip(sides, block, strict=True)
-            )
-            return self.bytes_of(height, width) <= budget
-
-        cell = best_cut((core.shape[1], core.shape[2]), self.halo, fits)
-        if cell is None:
-            height, width = (min(LEAST + 2 * (self.halo + more), side) for side in block)
-            self._check_room(height, width, budget)
-            cell = LEAST, LEAST
-        for part in Grid(core.shape, (1, *cell)).boxes():
-            yield part.shift(core.start)
-
-    def _check_room(self, height: int, width: int, budget: int) -> None:
-        needed = self.bytes_of(height, width)
-        if needed > budget:
-            raise ModelError(
-                "The maps of a small part of a slice fit into the memory that the network gets.",
-                got=f"{budget / 2**20:.0f} MiB for {needed / 2**20:.0f} MiB",
-                do="Give the session more memory, or choose a network of less depth and width.",
-            )
-
-    def bytes_of(self, height: int, width: int) -> int:
-        """Return about how many bytes it takes to predict a part of a slice, its halo included."""
+    @property
+    def values_per_pixel(self) -> int:
+        """Floats that a prediction holds for a pixel beside the layers."""
         # The sums, and the inputs of the layers twice: as they were and as they are.
-        values = 4 * len(self.classes) + self.inputs + 2 * self.channels * self.settings.slices
-        scratch = _SCRATCH_BYTES.get(self.device.type, _OTHER_SCRATCH_BYTES)
-        return scratch + self.layers.bytes_of(height, width) + 4 * values * height * width
+        return 4 * len(self.classes) + self.inputs + 2 * self.channels * self.settings.slices
+
+    def compared(self, x: Tensor, core: Core) -> Tensor:
+        """Return class probabilities; see `SlicedModel`."""
+        found: Tensor = self(x, core).softmax(1)
+        return found
 
     def _predict(self, slab: np.ndarray[Any, Any], core: Core) -> np.ndarray[Any, Any]:
         """Return probabilities (classes, y, x) of the core of a slab (channels, slices, y, x)."""
@@ -447,25 +346,6 @@ class SegmentationModel(nn.Module):
         other.halo = self.halo
         return other
 
-    def snapshot(self, revision: int, metrics: dict[str, Any]) -> ModelSnapshot:
-        """Return the model as plain values."""
-        about = describe(
-            revision=revision,
-            settings=self.settings,
-            channels=self.channels,
-            classes=self.classes,
-            halo=self.halo,
-            metrics=metrics,
-        )
-        tensors = {
-            name: (value.float() if value.is_floating_point() else value).cpu().contiguous()
-            for name, value in self.state_dict().items()
-        }
-        weights = save_tensors(tensors, metadata=about)
-        return ModelSnapshot(
-            revision, weights, self.settings, self.channels, self.classes, self.halo, metrics
-        )
-
     @classmethod
     def from_snapshot(
         cls, snapshot: ModelSnapshot, device: str | torch.device = "cpu"
@@ -477,31 +357,13 @@ class SegmentationModel(nn.Module):
         ModelError
             If the weights are damaged or do not fit the settings.
         """
+        state = read_state(snapshot.weights)
+        state.pop("knots", None)  # empty in models without features of the first versions
         try:
-            state = load_tensors(snapshot.weights)
-            state.pop("knots", None)  # empty in models without features of the first versions
             model = cls(snapshot.settings, snapshot.channels, snapshot.classes)
             model.load_state_dict(state)
-        except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-            raise ModelError(
-                "A model's weights are a whole safetensors file that fits its settings.",
-                got=f"{type(error).__name__}: {str(error)[:200]}",
-                do="Choose a model file that Brushfire wrote, or an older revision.",
-            ) from error
-        wrong = [name for name, value in state.items() if not bool(value.isfinite().all())]
-        if wrong:
-            raise ModelError(
-                "A model's weights are finite numbers.",
-                got=f"NaN or infinity in {wrong[0]}",
-                do="Choose an older revision, or reset learning.",
-            )
-        for name in ("intensity_std", "input_std", "pixels.std"):
-            if name in state and not bool((state[name] > 0).all()):
-                raise ModelError(
-                    "A model's standard deviations are above zero.",
-                    got=f"{float(state[name].min())} in {name}",
-                    do="Choose an older revision, or reset learning.",
-                )
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise unfit(error) from error
         if model.pixels is not None:
             model.pixels.trees.check(model.inputs)
         model.halo = snapshot.halo

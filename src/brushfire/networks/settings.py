@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 Border = Literal["zero", "reflect", "symmetric"]
 BORDERS: tuple[Border, ...] = get_args(Border)
+Splits = Literal["", "x:1", "1:x"]
+SPLITS: tuple[Splits, ...] = get_args(Splits)
 
 MAX_DILATION = 64
-MAX_SLICES = {2: 7, 3: 63}
+MAX_SLICES = {2: 15, 3: 63}
 MAX_WINDOW = 512
 _MOST_CHANNELS = 64
 _WINDOW_STEP = 32
@@ -46,7 +48,7 @@ class NetworkSettings:
         Dilations that the layers of MS-D cycle through, each 1 to 64 pixels.
     slices : int
         Neighbouring slices that the network sees, odd; the middle one is segmented. In two
-        dimensions they are input channels, 1 to 7; in three a slab, 3 to 63.
+        dimensions they are input channels, 1 to 15; in three a slab, 3 to 63.
     features : bool
         Whether multi-scale features of the middle slice are fitted, and the layers correct what
         comes of that, class by class. Otherwise the layers see intensities and give all classes.
@@ -69,6 +71,13 @@ class NetworkSettings:
         as many; 0 for no such layer.
     arguments : str
         Further arguments of the network's definition, a JSON object.
+    restored : int
+        Channels that are restored; 0 for a network that tells classes apart.
+    splits : str
+        Of a network that restores, where the volume's channels are reconstructions from parts of
+        one scan (Hendriksen, Pelt & Batenburg 2020): "x:1" for the mean of all parts but one as the
+        input, "1:x" for one part; what comes of each way to leave one out is averaged. "" where
+        channels are channels.
 
     Raises
     ------
@@ -88,6 +97,8 @@ class NetworkSettings:
     window: int = WINDOW
     arguments: str = "{}"
     adapter: int = 0
+    restored: int = 0
+    splits: Splits = ""
 
     def __post_init__(self) -> None:
         # Settings read from JSON bring lists; a frozen value compares and hashes with tuples.
@@ -144,12 +155,28 @@ class NetworkSettings:
                 got=repr(self.norm),
                 do=f"Choose one of: {', '.join(NORMS)}.",
             )
+        self._check_restoration()
         _check_range("The side of a window", self.window, MAX_WINDOW)
         if self.window % _WINDOW_STEP:
             raise SettingsError(
                 f"The side of a window is a multiple of {_WINDOW_STEP}.",
                 got=self.window,
                 do=f"Choose {-(-self.window // _WINDOW_STEP) * _WINDOW_STEP}.",
+            )
+
+    def _check_restoration(self) -> None:
+        if not 0 <= self.restored <= _MOST_CHANNELS or (self.restored and self.features):
+            raise SettingsError(
+                f"A network that restores gives 1 to {_MOST_CHANNELS} channels, and sees"
+                " intensities.",
+                got=f"{self.restored}{' with multi-scale input' if self.features else ''}",
+                do="Choose 1, without multi-scale input; or 0 to tell classes apart.",
+            )
+        if self.splits not in SPLITS or (self.splits and self.restored != 1):
+            raise SettingsError(
+                "Parts of one scan restore one channel, from all parts but one or from one part.",
+                got=f"{self.splits!r} for {self.restored} channel(s)",
+                do="Choose x:1 or 1:x for one channel, or nothing.",
             )
 
     @property

@@ -10,7 +10,8 @@ from brushfire.errors import ModelError, SettingsError
 from brushfire.networks.settings import NetworkSettings
 
 FORMAT = "brushfire-model"
-VERSION = 3
+VERSION = 4
+_WITHOUT_RESTORATION = 3  # of models that versions before it read as well
 _FEATURES_SINCE = 3  # before it, models with features told pixels by other parts
 _KEY = "brushfire"
 _LENGTH_BYTES = 8
@@ -33,7 +34,7 @@ class ModelSnapshot:
     channels : int
         Channels of the volume.
     classes : tuple of int
-        Class values, in the order of the model's outputs.
+        Class values, in the order of the model's outputs; none where it restores.
     halo : int
         Pixels in y and x that a tile needs around its core.
     metrics : dict
@@ -106,7 +107,7 @@ def describe(
     """Return the safetensors metadata that `ModelSnapshot.from_bytes` reads."""
     about = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if settings.restored else _WITHOUT_RESTORATION,
         "revision": revision,
         "settings": asdict(settings),
         "channels": channels,

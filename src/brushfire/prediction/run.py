@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TextIO
 
-    import numpy as np
     from numpy.typing import NDArray
 
 TILE = 512
 """Edge of a tile of a whole-volume run, voxels; larger than on screen, so that less is halo."""
 
-_HEADER, _MANIFEST, _STORE = "run.json", "tiles.done", "labels.ome.zarr"
+_HEADER, _MANIFEST = "run.json", "tiles.done"
+_LABELS, _RESTORED = "labels.ome.zarr", "restored.ome.zarr"
 
 
 class RegionRun:
-    """The labels of one region, made by one model, filled tile by tile in file order.
+    """Labels or restored intensities of one region, filled tile by tile in file order.
+
+    All of them are made by one model.
 
     Parameters
     ----------
@@ -39,7 +41,9 @@ class RegionRun:
     key : str
         Names the model and the volume; a changed key starts afresh.
     classes : sequence of (int, str, str)
-        Value, name and colour of each class.
+        Value, name and colour of each class; none where intensities are restored.
+    restored : int
+        Channels that are restored, as float32; 0 for labels, uint8.
     """
 
     def __init__(
@@ -48,24 +52,26 @@ class RegionRun:
         region: Box,
         *,
         key: str,
-        classes: Sequence[tuple[int, str, str]],
+        classes: Sequence[tuple[int, str, str]] = (),
+        restored: int = 0,
     ) -> None:
         self.region = region
         self.grid = Grid(region.shape, (1, TILE, TILE))
         self._folder = folder
-        self._header = _header(key, region)
+        self._header = _header(key, region, restored)
         try:
             self._done = self._resume()
             folder.mkdir(parents=True, exist_ok=True)
             self._store: MultiscaleWriter = create_multiscale(
-                folder / _STORE,
+                folder / (_RESTORED if restored else _LABELS),
                 shape=region.shape,
-                dtype="uint8",
+                dtype="float32" if restored else "uint8",
                 # Not the volume's: this store is ours alone, and that size may be corrected
                 # between two attempts.
                 voxel_size=(1.0, 1.0, 1.0),
-                name="labels",
-                labels=classes,
+                name="restored" if restored else "labels",
+                labels=None if restored else classes,
+                channels=[f"restored {at + 1}" for at in range(restored)] or None,
                 chunk=(1, TILE, TILE),
                 resume=bool(self._done),
                 overwrite=not self._done,
@@ -91,10 +97,10 @@ class RegionRun:
             if index not in self._done:
                 yield index, self.grid.box(index).shift(self.region.start)
 
-    def write(self, index: Triple, labels: NDArray[np.uint8]) -> None:
-        """Store one tile, then note it as finished, in this order."""
+    def write(self, index: Triple, block: NDArray[Any]) -> None:
+        """Store one tile, (z, y, x) or (channels, z, y, x), then note it as finished."""
         try:
-            self._store.write(self.grid.box(index), labels)
+            self._store.write(self.grid.box(index), block)
             self._manifest.write("{} {} {}\n".format(*index))
             self._manifest.flush()
         except OSError as error:
@@ -139,10 +145,15 @@ class PredictedRegion:
 
     Parameters
     ----------
-    folder, region, key
+    folder, region, key, restored
         As of the `RegionRun` that made it.
     cache_bytes : int
         What may be kept decoded.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Voxels z, y, x.
 
     Raises
     ------
@@ -150,25 +161,36 @@ class PredictedRegion:
         The run is not there, or not finished.
     """
 
-    def __init__(self, folder: Path, region: Box, *, key: str, cache_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, region: Box, *, key: str, cache_bytes: int, restored: int = 0
+    ) -> None:
         self.shape = region.shape
+        self._restored = restored
+        header = _header(key, region, restored)
         try:
-            done = len(_finished(folder)) if _read_header(folder) == _header(key, region) else 0
+            done = len(_finished(folder)) if _read_header(folder) == header else 0
         except OSError as error:
             raise _storage_error(folder, error) from error
         total = len(Grid(region.shape, (1, TILE, TILE)))
         if done != total:
             raise StorageError(
-                "A mask is written from a region that was predicted as a whole.",
+                "An export is written from a region that was predicted as a whole.",
                 got=f"{done} of {total} tiles in {folder}",
                 do="Export again: the tiles that are missing are predicted first.",
             )
-        self._volume = open_volume(folder / _STORE, cache_bytes=cache_bytes)
+        store = folder / (_RESTORED if restored else _LABELS)
+        self._volume = open_volume(store, cache_bytes=cache_bytes)
 
-    def read(self, box: Box) -> NDArray[np.uint8]:
-        """Return the labels of ``box``, given relative to the region."""
-        block: NDArray[np.uint8] = self._volume.read(box)[0]
-        return block
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return what was predicted of ``box``, given relative to the region.
+
+        Returns
+        -------
+        ndarray
+            Labels, uint8, (z, y, x); or restored intensities, float32, (channels, z, y, x).
+        """
+        block = self._volume.read(box)
+        return block if self._restored else block[0]
 
     def close(self) -> None:
         """Release the files."""
@@ -189,9 +211,10 @@ def can_be_continued(folder: Path, key: str) -> bool:
         return False
 
 
-def _header(key: str, region: Box) -> dict[str, Any]:
+def _header(key: str, region: Box, restored: int) -> dict[str, Any]:
     # As it is after a round trip through JSON.
-    return {"key": key, "start": [*region.start], "stop": [*region.stop], "tile": TILE}
+    header = {"key": key, "start": [*region.start], "stop": [*region.stop], "tile": TILE}
+    return {**header, "restored": restored} if restored else header
 
 
 def _read_header(folder: Path) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brushfire.geometry import Box, Triple
-from brushfire.prediction.store import Tile
+from brushfire.networks.restoration import RestorationModel
+from brushfire.prediction.store import RestoredTile, Tile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from brushfire.networks.model import SegmentationModel
     from brushfire.volumes import Volume
 
+    Model = SegmentationModel | RestorationModel
 
-def read_box(model: SegmentationModel, core: Box, shape: Triple) -> Box:
+
+def read_box(model: Model, core: Box, shape: Triple) -> Box:
     """Return what must be read to predict ``core``.
 
     What lies around is clipped at the volume's own borders in y and x, where the network pads as
@@ -24,7 +27,7 @@ def read_box(model: SegmentationModel, core: Box, shape: Triple) -> Box:
 
     Parameters
     ----------
-    model : SegmentationModel
+    model : SegmentationModel or RestorationModel
         Knows what it needs around.
     core : Box
         What the tile writes, level 0.
@@ -40,13 +43,13 @@ def read_box(model: SegmentationModel, core: Box, shape: Triple) -> Box:
 
 
 def predict_box(
-    model: SegmentationModel, volume: Volume, core: Box, *, budget_bytes: int
+    model: Model, volume: Volume, core: Box, *, budget_bytes: int
 ) -> NDArray[np.float32]:
-    """Return the class probabilities of ``core``.
+    """Return the class probabilities, or the restored intensities, of ``core``.
 
     Parameters
     ----------
-    model : SegmentationModel
+    model : SegmentationModel or RestorationModel
         The network with its frozen normalisation.
     volume : Volume
         Where to read.
@@ -57,10 +60,11 @@ def predict_box(
 
     Returns
     -------
-    ndarray of float32, shape (classes, z, y, x)
+    ndarray of float32, shape (classes or restored channels, z, y, x)
     """
     outer = read_box(model, core, volume.shape)
-    return model.probabilities(
+    ask = model.restore if isinstance(model, RestorationModel) else model.probabilities
+    return ask(
         volume.read_padded(outer),
         wanted=core.slices_in(outer)[1:],
         origin=(outer.start[1], outer.start[2]),
@@ -69,23 +73,25 @@ def predict_box(
 
 
 def predict_tile(
-    model: SegmentationModel,
+    model: Model,
     volume: Volume,
     index: Triple,
     core: Box,
     revision: int,
     *,
     budget_bytes: int,
-) -> Tile:
-    """Predict one tile and quantise it for display and storage."""
-    probabilities = predict_box(model, volume, core, budget_bytes=budget_bytes)
+) -> Tile | RestoredTile:
+    """Predict one tile; probabilities are quantised for display and storage."""
+    found = predict_box(model, volume, core, budget_bytes=budget_bytes)
+    if isinstance(model, RestorationModel):
+        return RestoredTile(index, core, revision, found)
     return Tile(
         index=index,
         box=core,
         revision=revision,
-        labels=labels_of(probabilities, model.classes),
+        labels=labels_of(found, model.classes),
         classes=model.classes,
-        probabilities=np.rint(probabilities * 255).astype(np.uint8),
+        probabilities=np.rint(found * 255).astype(np.uint8),
     )
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brushfire.engine import messages as m
-from brushfire.learning.reports import Remembered
+from brushfire.learning.reports import Evaluation, Remembered
 from brushfire.session.states import LearningState, ScorePoint
 
 if TYPE_CHECKING:
     from brushfire.annotations import LabelStore
+    from brushfire.learning.reports import Judged
     from brushfire.networks.snapshot import ModelSnapshot
 
 HISTORY = 2000
@@ -60,13 +61,12 @@ class LearningRecord:
             case m.Evaluated(step, seconds, strokes, evaluation, verdict, doubts):
                 while self._scores and self._scores[-1].step > step:
                     self._scores.pop()
-                dice = {value: one for value, one in evaluation.dice.items() if one is not None}
-                if dice:
-                    self._scores.append(ScorePoint(step, seconds, strokes, dice))
+                point = _point(step, seconds, strokes, evaluation)
+                if point is not None:
+                    self._scores.append(point)
                 changes = {
                     "scores": tuple(self._scores),
-                    "shown_dice": evaluation.mean,
-                    "evaluation": evaluation,
+                    **_scored(evaluation),
                     "verdict": verdict,
                     "doubts": doubts,
                 }
@@ -82,7 +82,7 @@ class LearningRecord:
                     "remembered": Remembered.from_metrics(snapshot.metrics.get("before")),
                 }
                 if evaluation is not None:
-                    changes["evaluation"] = evaluation
+                    changes = {**_scored(evaluation), **changes}
             case m.HistoryChanged(can_undo):
                 changes = {"can_undo": can_undo}
             case m.ModelForgotten():
@@ -98,3 +98,17 @@ class LearningRecord:
                 return
         if changes:
             self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+
+
+def _scored(found: Judged) -> dict[str, object]:
+    """Return what the state says of a model that was measured, of either kind."""
+    if isinstance(found, Evaluation):
+        return {"shown_dice": found.mean, "evaluation": found}
+    return {"restoration": found}
+
+
+def _point(step: int, seconds: float, strokes: int, found: Judged) -> ScorePoint | None:
+    if not isinstance(found, Evaluation):
+        return ScorePoint(step, seconds, strokes, {}, found.score)
+    dice = {value: one for value, one in found.dice.items() if one is not None}
+    return ScorePoint(step, seconds, strokes, dice) if dice else None

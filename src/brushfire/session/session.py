@@ -31,7 +31,7 @@ from brushfire.networks import kernels
 from brushfire.networks.features import inputs_of
 from brushfire.networks.settings import NetworkSettings
 from brushfire.networks.snapshot import answers
-from brushfire.prediction import PredictionStore
+from brushfire.prediction import PredictionStore, Tile
 from brushfire.project import ProjectState, Settings, default_folder, open_project
 from brushfire.session.appraising import Appraiser
 from brushfire.session.board import JobBoard
@@ -1081,7 +1081,11 @@ class Session:
     def _take(self, event: m.Event, tiles: list[TileUpdate]) -> None:
         match event:
             case m.TilePredicted(tile=tile):
-                if self.predictions is not None and self.predictions.put(tile):
+                if (
+                    isinstance(tile, Tile)
+                    and self.predictions is not None
+                    and self.predictions.put(tile)
+                ):
                     tiles.append(TileUpdate(tile.box, tile.revision))
             case m.ModelShown(snapshot=snapshot):
                 self._record.take(event)

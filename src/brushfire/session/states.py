@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Remembered,
         Verdict,
     )
+    from brushfire.learning.restoring import RestorationEvaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,15 @@ class ScorePoint:
         Connected stroke regions that there were.
     dice : dict
         Dice of each class that had one.
+    decibels : float or None
+        Of a model that restores: how near it comes to what it was not taught.
     """
 
     step: int
     seconds: float
     strokes: int
     dice: dict[int, float]
+    decibels: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class LearningState:
         Its mean Dice on held-out strokes.
     evaluation : Evaluation or None
         How good it is, each class by itself; None before anything was measured.
+    restoration : RestorationEvaluation or None
+        How good a model is that restores; None before anything was measured.
     remembered : Remembered or None
         What the shown model still knows of what the project started from.
     verdict : Verdict or None
@@ -92,6 +98,7 @@ class LearningState:
     shown_model: int | None = None
     shown_dice: float | None = None
     evaluation: Evaluation | None = None
+    restoration: RestorationEvaluation | None = None
     verdict: Verdict | None = None
     remembered: Remembered | None = None
     doubts: tuple[Doubt, ...] = ()

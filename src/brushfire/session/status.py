@@ -32,6 +32,9 @@ def _learning(state: LearningState, taught: int, confirmed: bool) -> str:
             crossed = found is not None and found.how == "cross-validated"
             how = "by cross-validation" if crossed else "on held-out strokes"
             shown += f", {state.shown_dice:.2f} Dice {how}"
+        elif state.restoration is not None:
+            where = "on held-out slices" if state.restoration.held_out else "where it learned"
+            shown += f", {state.restoration} {where}"
     match state.phase:
         case "waiting":
             return state.message or "Starting."

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brushfire.networks.model import Core
+    from brushfire.networks.sliced import Core
 
 
 class SegmentationNetwork(SegmentationModel):
