@@ -166,6 +166,12 @@ def check_way(settings: RestorationSettings, network: NetworkSettings, channels:
             got=f"the way {settings.way!r} and splits {network.splits!r}",
             do="Choose the way 'splits' and splits 'x:1', or neither.",
         )
+    if network.splits and channels < 2:
+        raise SettingsError(
+            "Learning from parts of one scan takes two reconstructions of them or more.",
+            got=f"{channels}",
+            do="Add those of the other parts, or learn from the volume alone.",
+        )
     if settings.way == "neighbours" and network.slices != 1:
         raise SettingsError(
             "A network that predicts the slice beside its own sees that one alone.",
