@@ -351,7 +351,7 @@ class Learner:
         """
         return self._race.evaluate(self._entrants(), self._judges())
 
-    def propose(self) -> Proposal:
+    def propose(self) -> Proposal[Evaluation]:
         """Show the better of what was fitted and what was trained, if it is good enough.
 
         `Race` says when that is.

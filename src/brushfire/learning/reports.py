@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from brushfire.learning.restoring.reports import RestorationEvaluation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +99,15 @@ class Evaluation:
         )
 
 
+Judged = Evaluation | RestorationEvaluation
+E_co = TypeVar("E_co", bound=Judged, covariant=True)
+
+
+def read_evaluation(metrics: Mapping[str, Any]) -> Judged | None:
+    """Return what a model of either kind was saved with; None where it has no score."""
+    return RestorationEvaluation.from_metrics(metrics) or Evaluation.from_metrics(metrics)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Which model is shown, and why.
@@ -110,7 +121,8 @@ class Verdict:
     reason : str
         A sentence for the user.
     difference : float or None
-        Mean Dice of the candidate less that of the model shown before, where both have one.
+        Mean Dice of the candidate less that of the model shown before, where both have one; in
+        models that restore, dB.
     margin : float or None
         By how much the candidate could have been worse and still be as good as can be told.
     """
@@ -123,17 +135,17 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class Proposal(Generic[E_co]):
     """Whether the newest weights replace the shown ones, and what both reach.
 
     Parameters
     ----------
     snapshot : ModelSnapshot or None
         The model that is shown from now on; None where the one before is kept.
-    evaluation : Evaluation
+    evaluation : Evaluation or RestorationEvaluation
         Of the candidate.
-    shown : Evaluation or None
-        Of the model shown before, on the same strokes.
+    shown : Evaluation, RestorationEvaluation or None
+        Of the model shown before, on the same strokes or slices.
     verdict : Verdict
         Which is shown, and why.
     doubts : tuple of Doubt
@@ -141,13 +153,13 @@ class Proposal:
     """
 
     snapshot: ModelSnapshot | None
-    evaluation: Evaluation
-    shown: Evaluation | None
+    evaluation: E_co
+    shown: E_co | None
     verdict: Verdict
     doubts: tuple[Doubt, ...] = ()
 
     @property
-    def now(self) -> Evaluation:
+    def now(self) -> E_co:
         """Of the model that is shown from now on."""
         kept = self.shown if self.snapshot is None else None
         return kept or self.evaluation

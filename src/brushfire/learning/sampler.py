@@ -35,10 +35,13 @@ class SlabCache:
         Slices on each side of the one asked for.
     budget : int
         Bytes; the least recently used cells go first.
+    filled : bool
+        Whether what is not finite becomes the channel's mean.
     """
 
-    def __init__(self, volume: Volume, context: int, budget: int) -> None:
+    def __init__(self, volume: Volume, context: int, budget: int, *, filled: bool = True) -> None:
         self._volume = volume
+        self._filled = filled
         self._context = context
         self._budget = budget
         self._grid = Grid(volume.shape, (1, _CELL, _CELL))
@@ -66,7 +69,7 @@ class SlabCache:
             self._cells.move_to_end(index)
             return block
         box = self._grid.box(index).grow((self._context, 0, 0))
-        block = np.asarray(self._volume.read_padded(box), np.float32)
+        block = np.asarray(self._volume.read_padded(box, filled=self._filled), np.float32)
         self._cells[index] = block
         self._bytes += block.nbytes
         while self._bytes > self._budget and len(self._cells) > 1:

@@ -169,16 +169,17 @@ class Volume:
         """
         return self._read(slice(0, len(self.channels)), box, level)
 
-    def read_padded(self, box: Box) -> NDArray[np.float32]:
+    def read_padded(self, box: Box, *, filled: bool = True) -> NDArray[np.float32]:
         """Return level-0 voxels as float32, going on past the first and last slice by reflection.
 
-        The end slice is not repeated, except where there is only one. What is not finite becomes
-        the channel's mean.
+        The end slice is not repeated, except where there is only one.
 
         Parameters
         ----------
         box : Box
             May stick out in z; lies inside in y and x.
+        filled : bool
+            Whether what is not finite becomes the channel's mean.
 
         Returns
         -------
@@ -192,7 +193,7 @@ class Volume:
         with np.errstate(over="ignore"):
             block = self.read(inner).astype(np.float32, copy=False)
         block = block[:, wanted - low]
-        bad = ~np.isfinite(block) if self.dtype.kind == "f" else None
+        bad = ~np.isfinite(block) if filled and self.dtype.kind == "f" else None
         if bad is not None and bad.any():
             means = np.asarray(self.statistics().mean, np.float32)[:, None, None, None]
             block = np.where(bad, means, block)

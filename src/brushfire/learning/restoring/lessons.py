@@ -1,0 +1,381 @@
+"""Lessons: what the layers see, what they should make of it, and where that counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from brushfire.errors import LearningError
+from brushfire.geometry import Box
+from brushfire.learning.sampler import SlabCache
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from brushfire.geometry import Triple
+    from brushfire.learning.restoring.division import Division
+    from brushfire.learning.restoring.settings import RestorationSettings
+    from brushfire.learning.sampler import Block
+    from brushfire.networks.restoration import RestorationModel
+    from brushfire.volumes import Volume
+
+_EDGE = 16  # pixels at a cut edge of a patch that do not teach: their surroundings are missing
+_EDGE_SHARE = 8  # of a small patch, at most
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """Patches of one size.
+
+    Parameters
+    ----------
+    inputs : Tensor
+        What the layers see, normalised: (images, channels * slices, y, x), one channel where
+        parts of a scan are learned from.
+    target : Tensor
+        Normalised, (images, outputs, y, x); 0 where it does not count.
+    weight : Tensor
+        As the target: 1 where it counts, else 0.
+    """
+
+    inputs: Tensor
+    target: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, lessons: Sequence[Lesson]) -> Lesson:
+        """Return several lessons of one size as one."""
+        return cls(
+            torch.cat([one.inputs for one in lessons]),
+            torch.cat([one.target for one in lessons]),
+            torch.cat([one.weight for one in lessons]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Crop:
+    """Intensities (channels, slices, y, x), target (outputs, y, x) and weight (y, x)."""
+
+    block: Block
+    target: Block
+    weight: np.ndarray[Any, np.dtype[np.float32]]
+
+    def turned(self, quarters: int, *, flip: bool) -> _Crop:
+        """Return it turned by right angles, then flipped in x."""
+        parts = [
+            np.rot90(values, quarters, (-2, -1))
+            for values in (self.block, self.target, self.weight)
+        ]
+        if flip:
+            parts = [values[..., ::-1] for values in parts]
+        return _Crop(*parts)
+
+
+class Lessons:
+    """Makes lessons of one volume in one way.
+
+    Parameters
+    ----------
+    volume : Volume
+        What is restored.
+    target : Volume or None
+        What it should look like, in the way "pairs".
+    settings : RestorationSettings
+        The way, and how patches vary.
+    division : Division
+        What teaches and what is held out.
+    context : int
+        Slices that the network sees on each side.
+    origin : tuple of int
+        Voxel of the volume, z, y, x, where the target begins.
+
+    Raises
+    ------
+    LearningError
+        If no slice is left to learn from.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        target: Volume | None,
+        settings: RestorationSettings,
+        division: Division,
+        *,
+        context: int,
+        origin: Triple = (0, 0, 0),
+    ) -> None:
+        self._way, self._augment = settings.way, settings.augment
+        self._masked = settings.masked
+        self._shape = volume.shape
+        self._division = division
+        self._slabs = SlabCache(volume, context, settings.cache_bytes, filled=False)
+        self._target, self._origin = None, origin
+        if target is not None:
+            self._target = SlabCache(target, 0, settings.cache_bytes, filled=False)
+        taught = division.taught_slices
+        # (slice that is seen, slice that is the target)
+        self._places = [(z, z) for z in taught]
+        if self._way == "neighbours":
+            self._places = [(z, near) for z in taught for near in (z - 1, z + 1) if near in taught]
+        if not self._places:
+            raise LearningError(
+                "There are slices to learn from beside those that are held out, and in the way"
+                " 'neighbours' two that lie beside each other.",
+                got=f"{len(taught)} slice(s)",
+                do="Hold out fewer slices, or choose another way.",
+            )
+
+    def draw(
+        self, model: RestorationModel, count: int, side: int, rng: np.random.Generator
+    ) -> Lesson:
+        """Return patches that teach.
+
+        Parameters
+        ----------
+        model : RestorationModel
+            Says how intensities are normalised, and which parts of a scan are seen.
+        count : int
+            Patches.
+        side : int
+            Pixels in y and x; less where the volume is smaller.
+        rng : Generator
+            Decides everything.
+        """
+        return Lesson.of([self._draw(model, side, rng) for _ in range(count)])
+
+    def _draw(self, model: RestorationModel, side: int, rng: np.random.Generator) -> Lesson:
+        z, near = self._places[int(rng.integers(len(self._places)))]
+        taught = self._division.taught(z)
+        edge = min(_EDGE, side // _EDGE_SHARE)
+        start, stop = [z], [z + 1]
+        for axis in (1, 2):
+            size = min(side, self._shape[axis])
+            low = max(taught.start[axis] - edge, 0)
+            high = min(taught.stop[axis] + edge, self._shape[axis]) - size
+            low, high = (low, high) if low <= high else (high, low)
+            first = int(rng.integers(max(low, 0), min(high, self._shape[axis] - size) + 1))
+            start.append(first)
+            stop.append(first + size)
+        box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+        crop = self._crop(box, near, taught, edge)
+        if self._augment:
+            square = crop.weight.shape[0] == crop.weight.shape[1]
+            quarters = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
+            crop = crop.turned(quarters, flip=bool(rng.integers(2)))
+        return self._lesson(model, crop, rng)
+
+    def judged(self, model: RestorationModel, side: int, most: int) -> list[Lesson]:
+        """Return lessons to judge by, always the same ones.
+
+        Parameters
+        ----------
+        model : RestorationModel
+            As for `draw`.
+        side : int
+            Of the squares in which slices are looked at, in pixels.
+        most : int
+            How many.
+        """
+        boxes = self._division.judged()
+        step = max(len(boxes) / most, 1.0)
+        chosen = [boxes[int((index + 0.5) * step)] for index in range(int(len(boxes) / step))]
+        per_slice = max(1, most // len(chosen))
+        lessons = []
+        for number, box in enumerate(chosen):
+            rng = np.random.default_rng(number)
+            for part in _squares(box, side, per_slice):
+                near = self._beside(part.start[0])
+                crop = self._crop(part, near, part, 0)
+                lessons.append(self._lesson(model, crop, rng))
+        return lessons
+
+    def _beside(self, z: int) -> int:
+        """Return the slice that is the target of slice ``z``."""
+        if self._way != "neighbours":
+            return z
+        return z + 1 if z + 1 < self._shape[0] else z - 1
+
+    def _crop(self, box: Box, near: int, counts: Box, edge: int) -> _Crop:
+        """Return what is in a box; only what is in ``counts`` counts, and no cut edge."""
+        block = self._slabs.read(box)
+        weight = self._weight(box, counts, edge)
+        if self._target is not None:
+            return _Crop(block, self._read_target(box), weight)
+        if near != box.start[0]:
+            other = Box((near, *box.start[1:]), (near + 1, *box.stop[1:]))
+            return _Crop(block, self._slabs.read(other)[:, block.shape[1] // 2], weight)
+        return _Crop(block, block[:, block.shape[1] // 2], weight)
+
+    def _read_target(self, box: Box) -> Block:
+        """Return the target in a box, NaN where there is none."""
+        assert self._target is not None
+        z, y, x = self._origin
+        here = box.intersect(self._division.region)
+        if here is None:
+            raise AssertionError("lessons lie where there is a target")
+        found = self._target.read(here.shift((-z, -y, -x)))[:, 0]
+        whole = np.full((len(found), *box.shape[1:]), np.nan, np.float32)
+        whole[(slice(None), *here.slices_in(box)[1:])] = found
+        return whole
+
+    def _weight(self, box: Box, counts: Box, edge: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        inner = [
+            (
+                start + (edge if start > 0 else 0),
+                stop - (edge if stop < size else 0),
+            )
+            for start, stop, size in zip(box.start[1:], box.stop[1:], self._shape[1:], strict=True)
+        ]
+        weight = np.zeros(box.shape[1:], np.float32)
+        rows, columns = (
+            slice(max(low, first) - begin, min(high, last) - begin)
+            for (low, high), first, last, begin in zip(
+                inner, counts.start[1:], counts.stop[1:], box.start[1:], strict=True
+            )
+        )
+        weight[rows, columns] = 1
+        return weight
+
+    def _lesson(self, model: RestorationModel, crop: _Crop, rng: np.random.Generator) -> Lesson:
+        device = model.device
+        block, target, weight = (
+            torch.from_numpy(np.ascontiguousarray(values)).to(device)
+            for values in (crop.block, crop.target, crop.weight)
+        )
+        seen = _finite(model.normalise(block.flatten(0, 1)[None]))
+        if self._way == "splits":
+            seen, target = self._split(model, seen, block, rng)
+        goal = model.normalise_target(target[None])
+        counts = torch.isfinite(goal) * weight
+        if self._way == "blind":
+            hidden = torch.from_numpy(masked(seen.shape[2:], self._masked, rng)).to(device)
+            seen = hide(seen, hidden, block.shape[1])
+            counts = counts * hidden
+        return Lesson(seen, _finite(goal), counts)
+
+    @staticmethod
+    def _split(
+        model: RestorationModel, normalised: Tensor, block: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return what is seen of parts of a scan, and the target, which is of the other parts."""
+        count, slices = block.shape[:2]
+        chosen = int(rng.integers(count))
+        others = [part for part in range(count) if part != chosen]
+        parts = normalised.view(1, count, slices, *normalised.shape[2:])
+        middle = block[:, slices // 2]
+        if model.settings.splits == "x:1":
+            return parts[:, others].mean(1), middle[[chosen]]
+        return parts[:, chosen], middle[others].mean(0, keepdim=True)
+
+
+def as_given(model: RestorationModel, lesson: Lesson) -> Tensor | None:
+    """Return the input of a lesson as if it were the answer, normalised as the target is.
+
+    None where it has other channels than the target.
+    """
+    slices = model.settings.slices
+    middle = lesson.inputs[:, slices // 2 :: slices]
+    if middle.shape[1] != model.outputs:
+        return None
+    mean, std = model.intensity_mean, model.intensity_std
+    if model.settings.splits:
+        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+    return model.normalise_target(middle * std[:, None, None] + mean[:, None, None])
+
+
+def masked(
+    shape: Sequence[int], share: float, rng: np.random.Generator
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which pixels are hidden: one somewhere in each cell, so that no two touch.
+
+    What takes the place of a hidden pixel must not tell of another one that is hidden too.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Rows and columns.
+    share : float
+        Of the pixels, about.
+    rng : Generator
+        Decides which.
+    """
+    side = max(2, round(share**-0.5))
+    cells = [size // side + 2 for size in shape]
+    rows, columns = (
+        rng.integers(0, side - 1, cells) + side * np.arange(count).reshape(at)
+        for count, at in zip(cells, ((-1, 1), (1, -1)), strict=True)
+    )
+    hidden = np.zeros([count * side for count in cells], np.bool_)
+    hidden[rows, columns] = True
+    top, left = rng.integers(0, side, 2)
+    return hidden[top : top + shape[0], left : left + shape[1]]
+
+
+def hide(x: Tensor, hidden: Tensor, slices: int) -> Tensor:
+    """Return normalised intensities with the median of its neighbours in each hidden pixel.
+
+    Parameters
+    ----------
+    x : Tensor
+        (images, channels * slices, y, x).
+    hidden : Tensor
+        (y, x), bool: in the middle slice of each channel.
+    slices : int
+        Slices of a channel.
+    """
+    changed = x.clone()
+    middle = x[:, slices // 2 :: slices]
+    rows, columns = hidden.nonzero(as_tuple=True)
+    wide = functional.pad(middle, (1, 1, 1, 1), mode="reflect")
+    around = [
+        wide[:, :, rows + down, columns + right]
+        for down in range(3)
+        for right in range(3)
+        if (down, right) != (1, 1)
+    ]
+    middle_of_changed = changed[:, slices // 2 :: slices]
+    middle_of_changed[:, :, rows, columns] = _median(torch.stack(around))
+    return changed
+
+
+def _median(values: Tensor) -> Tensor:
+    """Return the median over the first axis, of which there is an even number."""
+    ordered = values.sort(0).values
+    half = len(values) // 2
+    return (ordered[half - 1] + ordered[half]) / 2
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Return 0, the mean, where there is no finite number."""
+    return torch.where(torch.isfinite(x), x, 0.0)
+
+
+def _squares(box: Box, side: int, most: int) -> list[Box]:
+    """Return up to so many squares of a slice, evenly spread over it."""
+    z, *start = box.start
+    _, *stop = box.stop
+    sides = [min(side, last - first) for first, last in zip(start, stop, strict=True)]
+    fit = [
+        max(1, (last - first) // one) for first, last, one in zip(start, stop, sides, strict=True)
+    ]
+    rows = max(1, min(fit[0], round((most * fit[0] / fit[1]) ** 0.5)))
+    columns = max(1, min(fit[1], most // rows))
+    squares = []
+    for row in range(rows):
+        for column in range(columns):
+            first = [
+                begin + int((index + 0.5) * (end - begin - one) / count)
+                for begin, end, one, index, count in zip(
+                    start, stop, sides, (row, column), (rows, columns), strict=True
+                )
+            ]
+            top, left = first
+            squares.append(Box((z, top, left), (z + 1, top + sides[0], left + sides[1])))
+    return squares
