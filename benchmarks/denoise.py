@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from restorers import Array
 
 PARTS = (*SCANS, "zoom", "fmd", "w2s")
+WAYS = ("pairs", "nothing")
 SHAPE = (40, 128, 128)
 QUICK_SHAPE = (12, 96, 96)
 TAUGHT, TESTED = 0, 100  # seeds of the foams
@@ -79,9 +80,10 @@ class Table:
         note(self.args, f"{self.name:7} {who:12} {psnr:6.2f} dB  {ssim:.3f}  {more}")
 
     def compare(self, one: str, *others: str) -> None:
+        psnr = {who: self.figures.get(f"{self.name}_{who}_psnr") for who in (one, *others)}
         for other in others:
-            apart = [self.figures[f"{self.name}_{who}_psnr"] for who in (one, other)]
-            self.figures[f"{self.name}_{one}_over_{other}"] = apart[0] - apart[1]
+            if (ours := psnr[one]) is not None and (theirs := psnr[other]) is not None:
+                self.figures[f"{self.name}_{one}_over_{other}"] = ours - theirs
 
 
 def classical(table: Table, tests: Tests) -> None:
@@ -137,8 +139,10 @@ def foam(table: Table, args: Namespace) -> None:
     )
     tests = Tests(tested.noisy, tested.clean, Measure(SPAN))
     classical(table, tests)
-    from_pairs(table, taught.noisy, taught.clean, tests, args)
-    from_nothing(table, tests, args, tested.splits)
+    if "pairs" in args.ways:
+        from_pairs(table, taught.noisy, taught.clean, tests, args)
+    if "nothing" in args.ways:
+        from_nothing(table, tests, args, tested.splits)
     table.compare("pairs", "tv", "unet")
     table.compare("x:1", "1:x", "tv", "blind", "pairs")
 
@@ -194,8 +198,10 @@ def real(table: Table, args: Namespace) -> None:
         noisy, clean = noisy[:, :256, :256], clean[:, :256, :256]
     tests = Tests(noisy[tested], clean[tested], Measure(255, affine=table.name == "w2s"), flat=True)
     classical(table, tests)
-    from_pairs(table, noisy[~tested], clean[~tested], tests, args)
-    from_nothing(table, tests, args)
+    if "pairs" in args.ways:
+        from_pairs(table, noisy[~tested], clean[~tested], tests, args)
+    if "nothing" in args.ways:
+        from_nothing(table, tests, args)
     table.compare("pairs", "tv", "unet")
     table.compare("blind", "tv", "pairs")
 
@@ -223,6 +229,7 @@ def _w2s(data: Path) -> tuple[Array, Array, np.ndarray]:
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--only", nargs="+", default=list(PARTS), choices=PARTS)
+    options.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     options.add_argument("--seconds", type=float, default=120, help="of each network")
     options.add_argument("--seed", type=int, default=0, help="of foams, weights and patches")
     args = options.parse_args()

@@ -47,12 +47,14 @@ class Foam:
         Voxels z, y, x.
     seed : int
         Of where the spheres are.
+    fineness : float
+        By how much the spheres are smaller than those of `POPULATIONS`, and more of them.
     """
 
-    def __init__(self, shape: Triple, seed: int) -> None:
+    def __init__(self, shape: Triple, seed: int, fineness: float = 1.0) -> None:
         self.shape = shape
         self.side = max(shape[1:])
-        self.spheres = place_spheres(shape, np.random.default_rng(seed))
+        self.spheres = place_spheres(shape, np.random.default_rng(seed), fineness)
 
     def draw(self, z: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return attenuation (a square, with soft edges) and classes of one slice."""
@@ -109,15 +111,16 @@ def measured_rays(
     return np.asarray(measured.T, np.float32)
 
 
-def place_spheres(shape: Triple, rng: np.random.Generator) -> Spheres:
+def place_spheres(shape: Triple, rng: np.random.Generator, fineness: float = 1.0) -> Spheres:
     """Place spheres at random, the largest first, and keep those that touch no other."""
     centres = np.empty((0, 3))
     radii = np.empty(0)
     classes = np.empty(0, np.uint8)
-    reach = max(population[1] for population in POPULATIONS)
+    populations = [(low / fineness, high / fineness, *rest) for low, high, *rest in POPULATIONS]
+    reach = max(population[1] for population in populations)
     extent = np.asarray(shape, float)
     room = float(np.prod(extent + 2 * reach))
-    for smallest, largest, share, kind in POPULATIONS:
+    for smallest, largest, share, kind in populations:
         wanted = share * room / (4.19 * ((smallest + largest) / 2) ** 3)
         for _ in range(4):
             count = int(np.ceil(wanted - _count(radii, classes, smallest, largest, kind)))
