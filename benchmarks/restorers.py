@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[np.float32]]
 
 WEIGHTS = np.geomspace(0.05, 4.0, 12)  # of total variation, in deviations of the noise
-STRENGTHS = np.geomspace(0.3, 2.0, 6)  # of non-local means, likewise
-JUDGED = 8  # slices by which a weight is chosen
-PROPOSALS = 12  # in the time that a network has
+STRENGTHS = np.geomspace(0.4, 2.0, 4)  # of non-local means, likewise
+JUDGED = 4  # slices by which a weight is chosen
+PROPOSALS = 6  # in the time that a network has
 RATE = 1e-3  # of the U-Net
 BATCH = 2
 SIDE = 128
@@ -134,9 +134,9 @@ def calibrated_variation(tests: Tests) -> Array:
 def non_local_means(tests: Tests) -> Array:
     """Return non-local means, with the strength that suits the truth best.
 
-    Patches of 3 voxels at distances up to 4; of flat slices 5 pixels, up to 6.
+    Patches of 3 voxels at distances up to 3; of flat slices 5 pixels, up to 6.
     """
-    size, distance = (5, 6) if tests.flat else (3, 4)
+    size, distance = (5, 6) if tests.flat else (3, 3)
 
     def restore(image: Array, strength: float) -> Array:
         found: Array = denoise_nl_means(
