@@ -116,11 +116,11 @@ def place_spheres(shape: Triple, rng: np.random.Generator, fineness: float = 1.0
     centres = np.empty((0, 3))
     radii = np.empty(0)
     classes = np.empty(0, np.uint8)
-    populations = [(low / fineness, high / fineness, *rest) for low, high, *rest in POPULATIONS]
-    reach = max(population[1] for population in populations)
+    reach = max(population[1] for population in POPULATIONS) / fineness
     extent = np.asarray(shape, float)
     room = float(np.prod(extent + 2 * reach))
-    for smallest, largest, share, kind in populations:
+    for low, high, share, kind in POPULATIONS:
+        smallest, largest = low / fineness, high / fineness
         wanted = share * room / (4.19 * ((smallest + largest) / 2) ** 3)
         for _ in range(4):
             count = int(np.ceil(wanted - _count(radii, classes, smallest, largest, kind)))
