@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ COMMANDS = (
     "info",
     "pyramid",
     "sample",
+    "splits",
     "train",
     "worth",
     "start",
@@ -505,6 +507,47 @@ def test_an_export_into_a_closed_folder(
     assert main(["export", str(trained), "--out", str(closed_folder / name)]) == 2
     assert "can be written" in sentence(capsys)
     np.testing.assert_array_equal(painted(trained), before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), [("wedge", ("noisy", "clean", "splits")), ("zoom", ("low", "high"))]
+)
+def test_samples_to_restore(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, names: tuple[str, ...]
+) -> None:
+    small = ["--shape", "4,32,32", "--angles", "8"]
+    assert main(["sample", str(tmp_path), "--kind", kind, *small]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / f"{n}.ome.zarr") for n in names]
+    assert main(["sample", str(tmp_path), "--kind", kind, *small]) == 2
+    assert main(["sample", str(tmp_path / "x"), "--kind", kind, "--photons", "0"]) == 2
+    assert "A scan has" in capsys.readouterr().err
+
+
+def test_splits_of_a_sinogram(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan, theta, out = (str(tmp_path / name) for name in ("scan.npy", "theta.npy", "s.ome.zarr"))
+    np.save(scan, np.random.default_rng(0).random((2, 9, 16), np.float32))
+    np.save(theta, np.linspace(0, 180, 9, endpoint=False))
+    assert main(["splits", scan, "--out", out, "--parts", "3", "--voxel-size", "2"]) == 0
+    assert capsys.readouterr().out.strip() == out
+    box = Box.of_shape((2, 16, 16))
+    with closing(open_volume(out)) as volume:
+        assert volume.voxel_size == (2.0, 2.0, 2.0)
+        first = volume.read(box)
+    assert len(first) == 3
+    options = ["--parts", "3", "--overwrite"]
+    assert main(["splits", scan, "--out", out, "--theta", theta, *options]) == 0
+    with closing(open_volume(out)) as volume:
+        np.testing.assert_array_equal(volume.read(box), first)
+
+
+def test_splits_of_what_is_no_sinogram(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flat, text = tmp_path / "flat.npy", tmp_path / "text.npy"
+    np.save(flat, np.ones((9, 16)))
+    text.write_text("no array")
+    for path, rule in ((flat, "three axes"), (text, ".npy files"), (tmp_path / "no", ".npy files")):
+        assert main(["splits", str(path), "--out", str(tmp_path / "out")]) == 2
+        assert rule in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("command", ["sample", "pyramid"])

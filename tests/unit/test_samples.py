@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 from brushfire import samples
 from brushfire.errors import Cancelled, SettingsError
 from brushfire.geometry import Box
+from brushfire.samples import foam, phantom
 from brushfire.volumes import open_volume
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def test_the_same_seed_gives_the_same_foam(tmp_path: Path) -> None:
 
 
 def test_spheres_do_not_touch() -> None:
-    spheres = samples._place_spheres((64, 128, 128), np.random.default_rng(0))
+    spheres = phantom.place_spheres((64, 128, 128), np.random.default_rng(0))
     assert set(spheres.classes) == {2, 3}
     assert len(spheres.radii) > 100
     gap = squareform(pdist(spheres.centres)) - spheres.radii[:, None] - spheres.radii
@@ -107,8 +108,8 @@ def test_without_the_repository_the_sample_is_made_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "lib" / "site-packages" / "brushfire"
-    monkeypatch.setattr(samples, "__file__", str(package / "samples.py"))
-    monkeypatch.setattr(samples, "SMALL", (16, 32, 32))
+    monkeypatch.setattr(foam, "__file__", str(package / "samples" / "foam.py"))
+    monkeypatch.setattr(foam, "SMALL", (16, 32, 32))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = samples.sample_paths()
     assert made.volume == tmp_path / "cache" / "brushfire" / "foam.ome.zarr"

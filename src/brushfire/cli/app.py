@@ -63,6 +63,16 @@ class Format(StrEnum):
     TIFF = "tiff"
 
 
+class Sample(StrEnum):
+    """Kinds of samples."""
+
+    FOAM = "foam"
+    NOISE = "noise"
+    ANGLES = "angles"
+    WEDGE = "wedge"
+    ZOOM = "zoom"
+
+
 class Program(StrEnum):
     """Programs whose model files can be converted."""
 
@@ -207,30 +217,57 @@ def pyramid(
 
 @app.command()
 def sample(
-    path: Annotated[Path, typer.Argument(help="NAME.ome.zarr, or a folder for foam.ome.zarr.")],
-    shape: Annotated[str, typer.Option(help="Voxels, z,y,x.")] = "64,256,256",
-    angles: Annotated[int, typer.Option(help="Projections; fewer make more streaks.")] = 60,
-    photons: Annotated[float, typer.Option(help="Per pixel; fewer make more noise.")] = 1500,
+    path: Annotated[
+        Path, typer.Argument(help="A folder; or NAME.ome.zarr, for a foam to segment.")
+    ],
+    kind: Annotated[
+        Sample,
+        typer.Option(
+            help="To segment: foam. To restore, with the truth beside it: a scan with noise, few"
+            " angles, or a missing wedge; or one with voxels too large (zoom)."
+        ),
+    ] = Sample.FOAM,
+    shape: Annotated[
+        str | None, typer.Option(help="Voxels, z,y,x; by default as large as does for its kind.")
+    ] = None,
+    angles: Annotated[
+        int | None, typer.Option(help="Projections; fewer make more streaks.")
+    ] = None,
+    photons: Annotated[float | None, typer.Option(help="Per pixel; fewer make more noise.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another number makes another foam.")] = 0,
 ) -> None:
-    """Make a foam with its tomographic reconstruction and truth."""
-    from brushfire.samples import SAMPLE_NAME, make_foam
+    """Make a foam, its tomographic reconstruction, and the truth."""
+    from brushfire.cli.samples import make_sample
 
-    target = path if path.suffix == ".zarr" else path / SAMPLE_NAME
-    size = parse_shape(shape)
-    title = f"Making {target.name}"
-    with interruptible() as stop, progress_bar(title) as update:
-        made = make_foam(
-            target,
-            shape=size,
-            angles=angles,
-            photons=photons,
-            seed=seed,
-            progress=lambda done, total: update(done, total, title),
-            cancelled=stop.is_set,
-        )
-    say(output(), str(made.volume))
-    say(output(), str(made.truth))
+    size = None if shape is None else parse_shape(shape)
+    for made in make_sample(path, kind.value, size, angles=angles, photons=photons, seed=seed):
+        say(output(), str(made))
+
+
+@app.command()
+def splits(
+    sinogram: Annotated[
+        Path, typer.Argument(help="NAME.npy: minus the logarithm of what passed, (z, angle, x).")
+    ],
+    out: Annotated[Path, typer.Option(help="NAME.ome.zarr to write, one channel for each part.")],
+    parts: Annotated[int, typer.Option(help="How many reconstructions.")] = 4,
+    degrees: Annotated[
+        float, typer.Option(help="What the angles cover, evenly spaced, the last one left out.")
+    ] = 180,
+    theta: Annotated[
+        Path | None, typer.Option(help="NAME.npy with each angle in degrees, instead.")
+    ] = None,
+    voxel_size: VoxelSize = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+) -> None:
+    """Reconstruct a small scan in parts that share no projection, to learn to denoise from."""
+    from brushfire.cli.samples import split_scan
+
+    made = split_scan(
+        sinogram, out, parts=parts, degrees=degrees, theta=theta,
+        voxel_size=parse_scale(voxel_size), overwrite=overwrite,
+    )  # fmt: skip
+    say(output(), str(made))
 
 
 @app.command()
