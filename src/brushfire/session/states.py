@@ -112,7 +112,7 @@ class JobState:
     ----------
     id : int
         To cancel it by.
-    kind : {"pyramid", "export", "start", "save", "worth"}
+    kind : {"pyramid", "export", "start", "save", "worth", "restore"}
         What it does.
     title : str
         What it does, for people.
@@ -127,7 +127,7 @@ class JobState:
     """
 
     id: int
-    kind: Literal["pyramid", "export", "start", "save", "worth"]
+    kind: Literal["pyramid", "export", "start", "save", "worth", "restore"]
     title: str
     done: int = 0
     total: int = 0
@@ -166,6 +166,10 @@ class SessionEvents(SignalGroup):
     predictions_reset = Signal()
     places_changed = Signal(tuple)
     library_changed = Signal(tuple)
+    task_changed = Signal(str)
+    restoration_changed = Signal()
+    restored_tiles_changed = Signal(tuple)
+    restored_reset = Signal()
     network_appraised = Signal(object)
     job_changed = Signal(object)
     status_changed = Signal(str)
