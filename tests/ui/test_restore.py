@@ -63,7 +63,7 @@ def test_a_volume_is_denoised_compared_and_exported_and_painted_again(
     window.settle()
     (layer,) = window.dock.controller.restored.shown
     assert dock.restore.score.score.text().endswith(" dB")
-    assert "noisy input" in dock.restore.score.before.text()
+    assert "noisy input:" in dock.restore.score.before.text()
     shown = layer._slice.image.view
     assert np.abs(shown - clean()[3]).mean() < np.abs(noisy()[3] - clean()[3].astype(float)).mean()
 
@@ -128,3 +128,31 @@ def test_what_does_not_fit_is_told_in_the_form_and_3d_hides_what_is_denoised(
     window.viewer.layers.remove(layer)
     window.dock.notice.action.click()
     assert window.dock.controller.restored.shown[0] in window.viewer.layers
+
+
+def test_a_zoomed_scan_is_shown_where_it_lies_with_its_own_voxels(
+    window: Window, tmp_path: Path
+) -> None:
+    coarse = noisy()[:, ::2, ::2]
+    window.session.open_volume(coarse, voxel_size=(1.0, 2.0, 2.0))
+    window.session.confirm_volume()
+    window.dock.tasks.restore.click()
+    zoomed = clean()[1:4, 20:84, 30:94]
+    form = window.dock.restore.form
+    form.way.choose("zoomed")
+    layer = window.viewer.add_image(zoomed, scale=(1.0, 1.0, 1.0), units=("micrometer",) * 3)
+    form.zoomed._take(layer, layer.name)
+    for field, value in zip(form.offset, (1.0, 20.0, 30.0), strict=True):
+        field.set_value(value)
+    form.refine.setChecked(False)
+    window.dock.restore.use_button.click()
+    window.wait(lambda: window.session.restoration is not None)
+
+    (layer,) = window.dock.controller.restored.shown
+    image = window.layers.image[0]
+    assert tuple(layer.scale) == (1.0, 1.0, 1.0)
+    assert layer.data.shape == SHAPE
+    corners = [one.data_to_world((-0.5, -0.5, -0.5)) for one in (layer, image)]
+    assert corners[0] == pytest.approx(corners[1])
+    assert not window.dock.restored.residual.isEnabled()
+    assert "finer voxels" in window.dock.restored.residual.toolTip()

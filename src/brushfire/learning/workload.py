@@ -10,6 +10,7 @@ import torch
 
 from brushfire.errors import LearningError
 from brushfire.networks.backbones.footprint import SPARE, Ledger
+from brushfire.networks.loading import load_compiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,6 +107,7 @@ def counted(device: torch.device) -> Iterator[Count]:
         yield count
         count.bytes = torch.cuda.max_memory_allocated(device) - before
         return
+    load_compiler()  # torch imports it by itself, Triton and all, once something is counted
     with Ledger() as ledger:
         yield count
     count.bytes = round(SPARE * ledger.bytes)

@@ -126,6 +126,7 @@ class RestoredLayers:
         self._layers = layers
         self._of: object = None
         self._divided = 0.0
+        self._task: str = session.task
         self._hidden: list[Layer] = []
         self.removing = False
         self._connections = Connections()
@@ -136,6 +137,7 @@ class RestoredLayers:
             (events.restored_tiles_changed, self._update_tiles),
             (events.restored_reset, self._refresh),
             (viewer.dims.events.order, self._turn),
+            (layers.added, self._put_away),
         ):
             self._connections.connect(signal, slot)
         self.follow()
@@ -145,6 +147,12 @@ class RestoredLayers:
         """Our layers in the viewer; all are single-scale and must not be shown in 3D."""
         own = [*self.shown, *([self.residual] if self.residual is not None else [])]
         return tuple(layer for layer in own if layer in self.viewer.layers)
+
+    def visible(self) -> Box | None:
+        """Return the restored voxels on screen, see `visible_box`."""
+        if not self.shown or self.shown[0] not in self.viewer.layers:
+            return None
+        return visible_box(self.viewer, self.shown[0])
 
     # ------------------------------------------------------------------ following
     def follow(self) -> None:
@@ -236,16 +244,21 @@ class RestoredLayers:
     # ------------------------------------------------------------------ task
     def follow_task(self, task: str) -> None:
         """Put away the prediction while the volume is denoised, and bring it back afterwards."""
-        theirs = [self._layers.prediction, *self._layers.extra.values()]
+        self._task = task
         if task == "restore":
-            self._hidden = [one for one in theirs if one is not None and one.visible]
-            for layer in self._hidden:
-                layer.visible = False
+            for layer in (self._layers.prediction, *self._layers.extra.values()):
+                self._put_away(layer)
             return
         hidden, self._hidden = self._hidden, []
         for layer in hidden:
             if layer in self.viewer.layers and self.viewer.dims.ndisplay == 2:
                 layer.visible = True
+
+    def _put_away(self, layer: Layer | None) -> None:
+        theirs = (self._layers.prediction, *self._layers.extra.values())
+        if self._task == "restore" and layer is not None and layer in theirs and layer.visible:
+            layer.visible = False
+            self._hidden.append(layer)
 
     def toggle(self) -> None:
         """Show or hide what is restored."""
@@ -350,8 +363,7 @@ class RestoredLayers:
         return self._on_screen(self.residual.data.source)
 
     def _on_screen(self, data: Removed) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        layer = self.shown[0] if self.shown and self.shown[0] in self.viewer.layers else None
-        box = visible_box(self.viewer, layer) if layer is not None else None
+        box = self.visible()
         if box is None or 1 not in box.shape:
             return None
         sides = [max(0, (n - CHECKED) // 2) for n in box.shape]

@@ -191,12 +191,10 @@ class ExportForm(QWidget):
 
     def _shown(self) -> Box | None:
         """Return the voxels on screen, of what is exported; None where there is no slice."""
-        session, layer = self._controller.session, self._controller.layers.reference()
-        box = visible_box(self._controller.viewer, layer) if layer is not None else None
-        if box is None or self._task == "segment" or session.restoration is None:
-            return box
-        assert session.volume is not None
-        return session.restoration.on_source(box, session.volume)
+        if self._task == "restore":
+            return self._controller.restored.visible()
+        layer = self._controller.layers.reference()
+        return visible_box(self._controller.viewer, layer) if layer is not None else None
 
     def _view(self) -> Box:
         box = self._shown()

@@ -178,11 +178,9 @@ class ScoreView(QWidget):
         self.score.setToolTip(PSNR_TIP)
         self.how, self.before = label("", role="value"), label("")
         self.undo = button("Go back", go_back, tip="Show the model before this one, at once.")
-        words = column(spacing=0)
-        words.addWidget(self.how)
-        words.addWidget(self.before)
         layout = column(self, margins=(0, 2, 0, 2))
-        layout.addLayout(row(self.score, words, self.undo, stretch=1))
+        layout.addLayout(row(self.score, self.how, stretch=1))
+        layout.addLayout(row(self.before, self.undo, stretch=0))
         self.hide()
 
     def show_state(self, state: LearningState) -> None:
@@ -210,7 +208,7 @@ def words_of(found: RestorationEvaluation | None) -> tuple[str, str]:
     how = where if found.ssim is None else f"{where}, SSIM {found.ssim:.2f}"
     if found.noisy_psnr is None:
         return how, ""
-    before = f"noisy input {found.noisy_psnr:.1f} dB"
+    before = f"The noisy input: {found.noisy_psnr:.1f} dB"
     return how, before if found.noisy_ssim is None else f"{before}, SSIM {found.noisy_ssim:.2f}"
 
 

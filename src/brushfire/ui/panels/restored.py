@@ -57,7 +57,9 @@ class IntensityExport(ExportForm):
             NumberField(-1e30, 1e30, f"Intensity that becomes the {end} value")
             for end in ("lowest", "highest")
         )
-        self._range = boxed(row(self.low, label("to"), self.high))
+        to = label("to")
+        to.setWordWrap(False)
+        self._range = boxed(row(self.low, to, self.high))
         self.rows.addRow(field_name("Type"), self.type)
         self.rows.addRow(field_name("Convert"), self.how)
         self.rows.addRow(field_name("From"), self._range)
@@ -145,6 +147,7 @@ class RestoredPanel(QWidget):
         connections.connect(events.restored_tiles_changed, self._check_soon)
         connections.connect(controller.viewer.dims.events.current_step, self._check_soon)
         connections.connect(controller.viewer.layers.events.removed, self._on_removed)
+        controller.tasked.connect(self._on_task)
         self._on_restoration()
 
     def _make_looks(self) -> QWidget:
@@ -182,6 +185,11 @@ class RestoredPanel(QWidget):
     def _shown_model(self) -> int | None:
         session = self._controller.session
         return session.learning.shown_model if session.task == "restore" else None
+
+    def _on_task(self, task: str) -> None:
+        if task != "restore":
+            self.residual.setChecked(False)  # it would cover what is painted on
+        self.update_view()
 
     def _on_restoration(self) -> None:
         self.divider.setValue(0)
