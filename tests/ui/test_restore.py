@@ -63,7 +63,7 @@ def test_a_volume_is_denoised_compared_and_exported_and_painted_again(
     window.settle()
     (layer,) = window.dock.controller.restored.shown
     assert dock.restore.score.score.text().endswith(" dB")
-    assert "noisy input:" in dock.restore.score.before.text()
+    assert "Noisy input:" in dock.restore.score.before.text()
     shown = layer._slice.image.view
     assert np.abs(shown - clean()[3]).mean() < np.abs(noisy()[3] - clean()[3].astype(float)).mean()
 

@@ -208,7 +208,7 @@ def words_of(found: RestorationEvaluation | None) -> tuple[str, str]:
     how = where if found.ssim is None else f"{where}, SSIM {found.ssim:.2f}"
     if found.noisy_psnr is None:
         return how, ""
-    before = f"The noisy input: {found.noisy_psnr:.1f} dB"
+    before = f"Noisy input: {found.noisy_psnr:.1f} dB"
     return how, before if found.noisy_ssim is None else f"{before}, SSIM {found.noisy_ssim:.2f}"
 
 
