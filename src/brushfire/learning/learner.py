@@ -363,7 +363,9 @@ class Learner:
         replay = self._replay
         if replay is None or not replay.due(self._steps, self._classes):
             return self._patches(trainer, work), self._counts
-        drawn = replay.draw(work.batch, work.patch, trainer.average, vary=self._learning.augment)
+        # No larger than patches here, whose cost is known.
+        side = min(work.patch, *self._volume.shape[1:])
+        drawn = replay.draw(work.batch, side, trainer.average, vary=self._learning.augment)
         return drawn, dict.fromkeys(self._classes, 0) | replay.counts
 
     def _patches(self, trainer: Trainer, work: Workload) -> list[Patch]:
