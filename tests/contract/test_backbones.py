@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,11 +15,19 @@ import torch
 from brushfire.errors import SettingsError
 from brushfire.geometry import Box
 from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel, measure_halo
-from brushfire.networks.architectures import ARCHITECTURES, architecture_of, check_installed
+from brushfire.networks.architectures import (
+    ARCHITECTURES,
+    ENCODERS,
+    USUAL_ENCODER,
+    architecture_of,
+    check_installed,
+    read_arguments,
+)
 from brushfire.networks.backbones import make_backbone
 from brushfire.networks.backbones.protocol import Backbone
 from brushfire.prediction.tile import predict_box
 from brushfire.volumes import open_volume
+from support.encoders import skip_without_timm
 
 if TYPE_CHECKING:
     from brushfire.volumes import Volume
@@ -34,24 +43,33 @@ SMALL = {
         5, 12, features=False, architecture="swin_unetr", window=64,
         arguments='{"depths": [1, 1, 1, 1], "window_size": 4}',
     ),
+    "encoder_unet": NetworkSettings(6, 8, features=False, architecture="encoder_unet"),
 }  # fmt: skip
 DEEP = {
     name: replace(settings, axes=3, slices=3)
     for name, settings in SMALL.items()
     if 3 in ARCHITECTURES[name].axes
 }
-EACH = [*SMALL.values(), *DEEP.values()]
+ENCODED = [
+    replace(SMALL["encoder_unet"], window=64, arguments=json.dumps({"encoder": name}))
+    for name in ENCODERS
+    if name != USUAL_ENCODER
+]
+EACH = [*SMALL.values(), *DEEP.values(), *ENCODED]
 BY_SIGHT = replace(SMALL["dynunet"], norm="instance", window=64)
-WITH_FEATURES = replace(SMALL["segresnet"], features=True)
+WITH_FEATURES = [replace(SMALL[name], features=True) for name in ("segresnet", "encoder_unet")]
 SHAPE = (2, 70, 81)
 
 
 def named(settings: NetworkSettings) -> str:
-    return f"{settings.architecture}-{settings.axes}d-{settings.norm}"
+    name = read_arguments(architecture_of(settings.architecture), settings.arguments).get("encoder")
+    return f"{name or settings.architecture}-{settings.axes}d-{settings.norm}"
 
 
 def make(settings: NetworkSettings) -> SegmentationModel:
     """Return a model whose layers are normalised by something, and whose head is random."""
+    if settings.encoder is not None:
+        skip_without_timm()
     torch.manual_seed(0)
     model = SegmentationModel(settings, 1, (1, 2, 5), mean=[10.0], std=[2.0])
     torch.nn.init.normal_(model.head_weight, std=0.3)
@@ -122,8 +140,9 @@ def test_a_file_gives_back_the_same_network(settings: NetworkSettings) -> None:
     assert np.array_equal(again.probabilities(block), model.probabilities(block))
 
 
-def test_features_are_corrected_by_any_network(volume: Volume) -> None:
-    model = make(WITH_FEATURES)
+@pytest.mark.parametrize("settings", WITH_FEATURES, ids=named)
+def test_features_are_corrected_by_any_network(settings: NetworkSettings, volume: Volume) -> None:
+    model = make(settings)
     torch.nn.init.normal_(model.pixels.machine.weight, std=0.2)
     assert not model.by_pixel
     whole = predict_box(model, volume, Box((1, 0, 0), SHAPE), budget_bytes=2**31)
@@ -133,7 +152,7 @@ def test_features_are_corrected_by_any_network(volume: Volume) -> None:
 
 
 MEASURE = """
-import sys
+import json, sys
 import brushfire, torch
 from brushfire.networks import NetworkSettings
 from brushfire.networks.backbones import make_backbone
@@ -143,14 +162,10 @@ def said(key):
     return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
 
 torch.set_num_threads(1)
-for name, depth, width, slices, side in (
-    ("basic_unet", 5, 16, 1, 512), ("dynunet", 5, 16, 1, 512), ("segresnet", 4, 16, 1, 512),
-    ("attention_unet", 4, 16, 1, 512), ("unetr", 4, 16, 1, 512), ("swin_unetr", 5, 12, 1, 512),
-    ("msd", 60, 1, 1, 800), ("dynunet", 5, 16, 15, 192),
-):
+for name, depth, width, slices, side, arguments in json.loads(sys.argv[1]):
     layers = make_backbone(
         NetworkSettings(depth, width, slices=slices, features=False, architecture=name,
-                        axes=2 if slices == 1 else 3, window=512), slices, 3
+                        axes=2 if slices == 1 else 3, window=512, arguments=arguments), slices, 3
     ).eval()
     head = torch.zeros(3, layers.maps), torch.zeros(3)
     with torch.no_grad():
@@ -163,17 +178,31 @@ for name, depth, width, slices, side in (
 """
 
 
+FORETOLD = [
+    ("basic_unet", 5, 16, 1, 512, "{}"), ("dynunet", 5, 16, 1, 512, "{}"),
+    ("segresnet", 4, 16, 1, 512, "{}"), ("attention_unet", 4, 16, 1, 512, "{}"),
+    ("unetr", 4, 16, 1, 512, "{}"), ("swin_unetr", 5, 12, 1, 512, "{}"),
+    ("msd", 60, 1, 1, 800, "{}"), ("dynunet", 5, 16, 15, 192, "{}"),
+]  # fmt: skip
+FORETOLD_ENCODED = [
+    ("encoder_unet", 6, 16, 1, 512, json.dumps({"encoder": name})) for name in ENCODERS
+]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux's /proc")
-def test_the_memory_that_a_network_takes_is_foretold() -> None:
+@pytest.mark.parametrize("networks", [FORETOLD, FORETOLD_ENCODED], ids=["all", "encoders"])
+def test_the_memory_that_a_network_takes_is_foretold(networks: list[tuple[object, ...]]) -> None:
+    if networks is FORETOLD_ENCODED:
+        skip_without_timm()
     # Small blocks go back to the system at once, so that each network finds none of the last.
     told = subprocess.run(
-        [sys.executable, "-c", MEASURE],
+        [sys.executable, "-c", MEASURE, json.dumps(networks)],
         env={"BRUSHFIRE_KERNEL": "grouped", "MALLOC_MMAP_THRESHOLD_": "65536",
              "OMP_WAIT_POLICY": "PASSIVE"},
         capture_output=True, text=True, check=True, timeout=200,
     ).stdout  # fmt: skip
     ratios = [float(line.split()[-1]) for line in told.splitlines()]
-    assert len(ratios) == 8
+    assert len(ratios) == len(networks)
     assert all(0.75 < ratio < 1.25 for ratio in ratios), told
 
 
@@ -188,6 +217,28 @@ def test_the_memory_that_a_network_takes_is_foretold() -> None:
         ({"architecture": "unetr", "depth": 4, "width": 4, "window": 100}, "multiple of 32"),
         ({"norm": "layer"}, "what is in sight"),
         ({"arguments": '{"dropout": 0.1}'}, "further arguments"),
+        (
+            {
+                "architecture": "encoder_unet",
+                "depth": 6,
+                "width": 8,
+                "arguments": '{"encoder": "vgg"}',
+            },
+            "encoder of U-Net, ImageNet encoder is one of these: resnet18, ",
+        ),
+        (
+            {
+                "architecture": "encoder_unet",
+                "depth": 6,
+                "width": 8,
+                "arguments": '{"encoder": []}',
+            },
+            "is one of these",
+        ),
+        (
+            {"architecture": "encoder_unet", "depth": 6, "width": 8, "norm": "group"},
+            "while learning",
+        ),
         ({"arguments": "__import__('os')"}, "JSON object"),
     ],
 )
@@ -211,6 +262,6 @@ def test_arguments_that_do_not_fit_are_told(name: str, arguments: str, said: str
 
 
 def test_a_missing_package_is_told() -> None:
-    absent = replace(architecture_of("dynunet"), package="no_such_package")
+    absent = replace(architecture_of("dynunet"), packages=("no_such_package",))
     with pytest.raises(SettingsError, match=r"napari-brushfire\[networks\]"):
         check_installed(absent)

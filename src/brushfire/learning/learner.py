@@ -30,6 +30,7 @@ from brushfire.learning.training import Trainer
 from brushfire.learning.transfer.forgetting import SHARE, Memory
 from brushfire.learning.warming import warm_up
 from brushfire.learning.workload import Workload, choose_workload
+from brushfire.networks.encoder_weights import EncoderWeights
 from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import SegmentationModel
 
@@ -119,6 +120,8 @@ class Learner:
             self._examples, kept = self._examples.split(SHARE)
             self._memory = Memory(kept, weights)
         self._weights = weights if weights is not None and weights.settings == network else None
+        encoder = network.encoder if learning.pretrained and self._weights is None else None
+        self._encoder = None if encoder is None else EncoderWeights(encoder)
         self._device = torch.device(device)
         self._seed = seed
         self._rng = np.random.default_rng(seed)
@@ -195,6 +198,21 @@ class Learner:
         if len(classes) == 1:
             return "Paint a second class: learning needs strokes of at least two."
         return None
+
+    def fetch(self) -> None:
+        """Begin to fetch what a new network begins with, if it is not there; returns at once.
+
+        What needs it waits for it: a caller with other work does that while `awaited` says what.
+        """
+        if self._encoder is not None and self._trainer is None:
+            self._encoder.fetch()
+
+    @property
+    def awaited(self) -> str:
+        """What is being fetched, in a sentence, or ""."""
+        if self._encoder is None or not self._encoder.pending:
+            return ""
+        return f"Fetching {self._encoder.encoder.title}, which is done once."
 
     @property
     def _classes(self) -> tuple[int, ...]:
@@ -598,6 +616,8 @@ class Learner:
                     mean=statistics.mean,
                     std=statistics.std,
                 )
+                if self._encoder is not None:
+                    self._encoder.give(model)
             model.start(pretrained=self._learning.pretrained)
             self._trainer = self._new_trainer(model.to(self._device), restored=False)
         return self._trainer

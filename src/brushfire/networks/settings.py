@@ -12,8 +12,10 @@ from brushfire.networks.architectures import (
     UNETR,
     WINDOW,
     Architecture,
+    Encoder,
     Norm,
     architecture_of,
+    encoder_of,
     read_arguments,
 )
 
@@ -138,11 +140,13 @@ class NetworkSettings:
                 got=f"{self.adapter}{' with multi-scale input' if self.features else ''}",
                 do="Choose 0 for no such layer.",
             )
-        if self.norm not in NORMS:
+        if self.norm not in kind.norms:
             raise SettingsError(
-                "Layers are normalised by what was seen while learning, or by what is in sight.",
+                "Layers are normalised by what was seen while learning, or by what is in sight."
+                if kind.norms == NORMS
+                else f"Layers of {kind.title} are normalised by what was seen while learning.",
                 got=repr(self.norm),
-                do=f"Choose one of: {', '.join(NORMS)}.",
+                do=f"Choose one of: {', '.join(kind.norms)}.",
             )
         _check_range("The side of a window", self.window, MAX_WINDOW)
         if self.window % _WINDOW_STEP:
@@ -160,6 +164,17 @@ class NetworkSettings:
     def dilation(self, layer: int) -> int:
         """Return the dilation of ``layer``, counted from 0, in pixels."""
         return self.dilations[layer % len(self.dilations)]
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder that learned on ImageNet, of networks that have one."""
+        return encoder_of(self.architecture, self.arguments)
+
+    @property
+    def sees_windows(self) -> bool:
+        """Whether what it answers depends on all that is in sight, however it is normalised."""
+        encoder = self.encoder
+        return architecture_of(self.architecture).transformer or bool(encoder and encoder.squeezes)
 
     @property
     def layer_dilations(self) -> tuple[int, ...]:
