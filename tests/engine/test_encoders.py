@@ -105,7 +105,7 @@ def test_what_is_in_the_cache_begins_learning_and_a_saved_model_needs_it_no_more
 ):
     network = replace(NETWORK, arguments=json.dumps({"encoder": "mobilenetv2_100"}))
     path = fill_cache(hub, ENCODERS["mobilenetv2_100"])
-    engine, model = learned(make_engine, strokes, network=network)
+    _, model = learned(make_engine, strokes, network=network)
     found, given = load(model.weights), load_file(path)
     name = "blocks.0.0.conv_dw.weight"
     assert found[f"layers.net.encoder.{name}"].equal(given[name])

@@ -223,9 +223,10 @@ class Coach:
             return None
         if not pupil.fitted:
             pupil.learner.fetch()
-        if self._awaited:
-            self._enter("fitting", self._awaited)
-            return None
+            awaited = self._awaited
+            self._enter("fitting", awaited)
+            if awaited:
+                return None
         now = time.monotonic()
         if not pupil.fitted or (pupil.fit_due and now >= pupil.next_fit_at):
             return self._fit(pupil, now)
@@ -278,7 +279,7 @@ class Coach:
         if missing is not None:
             self._enter("waiting", missing)
         else:
-            self._enter("training" if pupil.fitted else "fitting")
+            self._enter("training" if pupil.fitted else "fitting", self._awaited)
 
     def _get(self) -> _Pupil:
         """Return the learner; make it, from the models that are kept, where there is none."""

@@ -30,6 +30,7 @@ from brushfire.learning.training import Trainer
 from brushfire.learning.transfer.forgetting import SHARE, Memory
 from brushfire.learning.warming import warm_up
 from brushfire.learning.workload import Workload, choose_workload
+from brushfire.networks.architectures import architecture_of, check_installed
 from brushfire.networks.encoder_weights import EncoderWeights
 from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import SegmentationModel
@@ -203,8 +204,14 @@ class Learner:
         """Begin to fetch what a new network begins with, if it is not there; returns at once.
 
         What needs it waits for it: a caller with other work does that while `awaited` says what.
+
+        Raises
+        ------
+        SettingsError
+            If the package of the network is not installed, so that it would be of no use.
         """
         if self._encoder is not None and self._trainer is None:
+            check_installed(architecture_of(self._network.architecture))
             self._encoder.fetch()
 
     @property

@@ -112,30 +112,29 @@ class Encoder:
     squeezes: bool = False
 
     @property
+    def name(self) -> str:
+        """As in settings: without what it learned."""
+        return self.weights.partition(".")[0]
+
+    @property
     def repository(self) -> str:
         """Where its weights are on the Hugging Face Hub."""
         return f"timm/{self.weights}"
 
 
 ENCODERS: Mapping[str, Encoder] = {
-    "resnet18": Encoder("resnet18.a1_in1k", "ResNet-18", "11.2 M weights (He 2016)."),
-    "resnet34": Encoder("resnet34.a1_in1k", "ResNet-34", "21.3 M weights (He 2016)."),
-    "resnet50": Encoder("resnet50.a1_in1k", "ResNet-50", "23.5 M weights (He 2016)."),
-    "mobilenetv2_100": Encoder(
-        "mobilenetv2_100.ra_in1k", "MobileNetV2", "1.8 M weights (Sandler 2018)."
-    ),
-    "efficientnet_lite0": Encoder(
-        "efficientnet_lite0.ra_in1k", "EfficientNet-Lite0", "3.0 M weights (Tan 2019)."
-    ),
-    "efficientnet_b0": Encoder(
-        "efficientnet_b0.ra_in1k", "EfficientNet-B0", "3.6 M weights (Tan 2019).", squeezes=True
-    ),
-    "mobilenetv3_large_100": Encoder(
-        "mobilenetv3_large_100.ra_in1k",
-        "MobileNetV3",
-        "3.0 M weights (Howard 2019).",
-        squeezes=True,
-    ),
+    one.name: one
+    for one in (
+        Encoder("resnet18.a1_in1k", "ResNet-18", "11.2 M weights (He 2016)."),
+        Encoder("resnet34.a1_in1k", "ResNet-34", "21.3 M weights (He 2016)."),
+        Encoder("resnet50.a1_in1k", "ResNet-50", "23.5 M weights (He 2016)."),
+        Encoder("mobilenetv2_100.ra_in1k", "MobileNetV2", "1.8 M weights (Sandler 2018)."),
+        Encoder("efficientnet_lite0.ra_in1k", "EfficientNet-Lite0", "3.0 M weights (Tan 2019)."),
+        Encoder("efficientnet_b0.ra_in1k", "EfficientNet-B0", "3.6 M weights (Tan 2019).", True),
+        Encoder(
+            "mobilenetv3_large_100.ra_in1k", "MobileNetV3", "3.0 M weights (Howard 2019).", True
+        ),
+    )
 }
 """All encoders by the names that timm and others give them."""
 
