@@ -6,10 +6,15 @@ network learns a few steps from scribbles first, so that what is compared has le
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import time
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from sys import stderr
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,12 +26,15 @@ from brushfire.annotations import open_annotations
 from brushfire.geometry import Box
 from brushfire.learning import Learner, LearningSettings
 from brushfire.networks import NetworkSettings, SegmentationModel
-from brushfire.networks.architectures import ARCHITECTURES
+from brushfire.networks.architectures import ARCHITECTURES, ENCODERS
 from brushfire.networks.kernels import forget_buffer
 from brushfire.prediction.tile import predict_box
 from brushfire.scribbles import scribbles
 from reporting import data_folder, note, parser, report
 from tiled_equals_untiled import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TILE = 256
 GOALS = {"largest_difference": "< 1e-3", "farthest_estimate": "<= 0.25"}
@@ -52,6 +60,25 @@ def memory(model: SegmentationModel, side: int) -> tuple[int, int]:
     return layers.bytes_of(side, side), resident("VmHWM") - before
 
 
+def networks(only: list[str] | None) -> Iterator[tuple[str, str, NetworkSettings]]:
+    """Yield name, title and settings of each network that can be had here."""
+    for name, kind in ARCHITECTURES.items():
+        if only and name not in only:
+            continue
+        if any(find_spec(package) is None for package in kind.packages):
+            print(f"{kind.title} is left out: {', '.join(kind.packages)} are needed.", file=stderr)
+            continue
+        usual = NetworkSettings(
+            kind.depth.usual, kind.width.usual, features=False, architecture=name
+        )
+        if usual.encoder is None:
+            yield name, kind.title, usual
+            continue
+        for encoder in ENCODERS.values():
+            arguments = json.dumps({"encoder": encoder.name})
+            yield encoder.name, encoder.title, replace(usual, arguments=arguments)
+
+
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--steps", type=int, default=60)
@@ -67,13 +94,9 @@ def main() -> None:
     figures: dict[str, float] = {"largest_difference": 0, "farthest_estimate": 0}
     note(args, "| network | weights | step, s | tile, s | halo | MiB | measured | apart |")
     note(args, "|---|---|---|---|---|---|---|---|")
-    for name, kind in ARCHITECTURES.items():
-        if args.only and name not in args.only:
-            continue
-        network = NetworkSettings(
-            kind.depth.usual, kind.width.usual, features=False, architecture=name
-        )
-        learner = Learner(volume, network, LearningSettings(), device="cpu")
+    for name, title, network in networks(args.only):
+        # Random weights: what others know changes no time and no byte, and may be out of reach.
+        learner = Learner(volume, network, LearningSettings(pretrained=False), device="cpu")
         learner.set_annotations(labels.snapshot())
         learner.fit()
         took = [learner.step().seconds for _ in range(steps)]
@@ -98,7 +121,7 @@ def main() -> None:
         where = f"windows of {window}" if window else str(model.halo)
         note(
             args,
-            f"| {kind.title} | {weights:,} | {step:.2f} | {seconds:.2f} | {where}"
+            f"| {title} | {weights:,} | {step:.2f} | {seconds:.2f} | {where}"
             f" | {foretold / 2**20:.0f} | {measured / 2**20:.0f} | {apart:.1e} |",
         )
     report("networks", figures, GOALS)

@@ -43,7 +43,7 @@ SMALL = {
         5, 12, features=False, architecture="swin_unetr", window=64,
         arguments='{"depths": [1, 1, 1, 1], "window_size": 4}',
     ),
-    "encoder_unet": NetworkSettings(6, 8, features=False, architecture="encoder_unet"),
+    "encoder_unet": NetworkSettings(6, 8, features=False, architecture="encoder_unet", window=64),
 }  # fmt: skip
 DEEP = {
     name: replace(settings, axes=3, slices=3)
@@ -51,7 +51,7 @@ DEEP = {
     if 3 in ARCHITECTURES[name].axes
 }
 ENCODED = [
-    replace(SMALL["encoder_unet"], window=64, arguments=json.dumps({"encoder": name}))
+    replace(SMALL["encoder_unet"], arguments=json.dumps({"encoder": name}))
     for name in ENCODERS
     if name != USUAL_ENCODER
 ]
@@ -224,7 +224,7 @@ def test_the_memory_that_a_network_takes_is_foretold(networks: list[tuple[object
                 "width": 8,
                 "arguments": '{"encoder": "vgg"}',
             },
-            "encoder of U-Net, ImageNet encoder is one of these: resnet18, ",
+            "encoder of ImageNet U-Net is one of these: resnet18, ",
         ),
         (
             {

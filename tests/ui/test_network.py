@@ -89,9 +89,8 @@ def test_an_encoder_is_chosen_and_says_what_is_missing(
     assert form.pretrained.isVisible()
     assert form.pretrained.isChecked()
     assert not form.depth.isEnabled()
-    assert not form.window_.isVisible()
-    form.encoder.choose("efficientnet_b0")
     assert form.window_.isVisible()
+    form.encoder.choose("efficientnet_b0")
     form.pretrained.setChecked(False)
     network, learning = form.chosen
     assert network.arguments == '{"encoder": "efficientnet_b0"}'

@@ -70,6 +70,8 @@ class Architecture:
     transformer : bool
         Whether every pixel of a window sees every other, or windows inside it, so that what it
         answers depends on where the window lies.
+    far : bool
+        Whether values reach much farther than the margin of a tile.
     norms : tuple of str
         How its layers may be normalised.
     arguments : frozenset of str
@@ -85,8 +87,14 @@ class Architecture:
     extra: str = "networks"
     axes: tuple[int, ...] = (2, 3)
     transformer: bool = False
+    far: bool = False
     norms: tuple[Norm, ...] = NORMS
     arguments: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether it computes in fixed windows, however its layers are normalised."""
+        return self.transformer or self.far
 
 
 @dataclass(frozen=True)
@@ -101,15 +109,11 @@ class Encoder:
         As people read it.
     text : str
         Its weights without a decoder, and its paper.
-    squeezes : bool
-        Whether layers weigh their channels by the mean of all that is in sight (Hu 2018), so that
-        it computes in fixed windows.
     """
 
     weights: str
     title: str
     text: str
-    squeezes: bool = False
 
     @property
     def name(self) -> str:
@@ -130,10 +134,8 @@ ENCODERS: Mapping[str, Encoder] = {
         Encoder("resnet50.a1_in1k", "ResNet-50", "23.5 M weights (He 2016)."),
         Encoder("mobilenetv2_100.ra_in1k", "MobileNetV2", "1.8 M weights (Sandler 2018)."),
         Encoder("efficientnet_lite0.ra_in1k", "EfficientNet-Lite0", "3.0 M weights (Tan 2019)."),
-        Encoder("efficientnet_b0.ra_in1k", "EfficientNet-B0", "3.6 M weights (Tan 2019).", True),
-        Encoder(
-            "mobilenetv3_large_100.ra_in1k", "MobileNetV3", "3.0 M weights (Howard 2019).", True
-        ),
+        Encoder("efficientnet_b0.ra_in1k", "EfficientNet-B0", "3.6 M weights (Tan 2019)."),
+        Encoder("mobilenetv3_large_100.ra_in1k", "MobileNetV3", "3.0 M weights (Howard 2019)."),
     )
 }
 """All encoders by the names that timm and others give them."""
@@ -223,13 +225,14 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         ),
         Architecture(
             ENCODER_UNET,
-            "U-Net, ImageNet encoder",
-            "An encoder that learned on photographs, and a U-Net's decoder (timm, MONAI).",
+            "ImageNet U-Net",
+            "A U-Net whose encoder learned on photographs (encoders of timm, decoder of MONAI).",
             Span(6, 6, 6),
             Span(4, 64, 16, 4),
             packages=("timm", "monai"),
             extra="encoders",
             axes=(2,),
+            far=True,
             norms=("batch",),
             arguments=frozenset({"encoder"}),
         ),

@@ -171,12 +171,6 @@ class NetworkSettings:
         return encoder_of(self.architecture, self.arguments)
 
     @property
-    def sees_windows(self) -> bool:
-        """Whether what it answers depends on all that is in sight, however it is normalised."""
-        encoder = self.encoder
-        return architecture_of(self.architecture).transformer or bool(encoder and encoder.squeezes)
-
-    @property
     def layer_dilations(self) -> tuple[int, ...]:
         """The dilation of each layer of MS-D, in pixels."""
         return tuple(self.dilation(layer) for layer in range(self.depth))

@@ -121,7 +121,7 @@ class BuiltNetwork(nn.Module):
         in_sight = (nn.modules.instancenorm._InstanceNorm, nn.GroupNorm)
         if self._size is not None:
             return int(self._size[-1])
-        moves = not self._settings.sees_windows
+        moves = not self._kind.in_windows
         if moves and not any(isinstance(module, in_sight) for module in self.net.modules()):
             return None
         return self._settings.window

@@ -45,9 +45,6 @@ class EncoderNetwork(BuiltNetwork):
             if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None:
                 module.num_batches_tracked.clamp_(min=1)  # not every file tells that it has seen
 
-    def _window(self) -> int | None:
-        return self._settings.window if self._settings.sees_windows else None
-
     def _make(self, given: dict[str, Any]) -> Built:
         load_timm()
         load_monai()

@@ -225,8 +225,7 @@ class NetworkForm(QWidget):
         self.features.setToolTip(NO_FEATURES if deep else FEATURES_TIP)
         if deep:
             self.features.setChecked(False)
-        windows = kind.transformer or (now.architecture == kind.name and now.norm != "batch")
-        windows = windows or (self._encodes and ENCODERS[self.encoder.chosen].squeezes)
+        windows = kind.in_windows or (now.architecture == kind.name and now.norm != "batch")
         for field, shown in (
             (self.encoder, self._encodes),
             (self.pretrained, self._encodes),
