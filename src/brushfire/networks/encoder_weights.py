@@ -70,12 +70,12 @@ class EncoderWeights:
         if self._path is None:
             raise self._not_there() from self._error
         assert isinstance(model.layers, EncoderNetwork)
+        path, self._path = self._path, None  # looked for anew each time: a wrong one is replaced
         try:
-            model.layers.take_encoder(load_file(self._path))
+            model.layers.take_encoder(load_file(path))
         except (SafetensorError, OSError, RuntimeError, KeyError) as error:
             raise ModelError(
-                f"{self._path} is a whole safetensors file with the weights of"
-                f" {self.encoder.title}.",
+                f"{path} is a whole safetensors file with the weights of {self.encoder.title}.",
                 got=f"{type(error).__name__}: {str(error)[:200]}",
                 do="Delete it, so that it is fetched anew, or begin with random weights.",
             ) from error
