@@ -53,6 +53,8 @@ from brushfire.learning.training import Trainer
 from brushfire.learning.transfer.forgetting import SHARE, Memory
 from brushfire.learning.warming import warm_up
 from brushfire.learning.workload import Workload, choose_workload
+from brushfire.networks.architectures import architecture_of, check_installed
+from brushfire.networks.encoder_weights import EncoderWeights
 from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import SegmentationModel
 from brushfire.networks.sliced import BUDGET_BYTES
@@ -156,6 +158,8 @@ class Learner:
         self._replay = Replay(taught, learning.replay, seed) if taught and learning.replay else None
         self._along = classes_along(examples, crops, weights, network, learning)
         self._weights = weights if weights is not None and weights.settings == network else None
+        encoder = network.encoder if learning.pretrained and self._weights is None else None
+        self._encoder = None if encoder is None else EncoderWeights(encoder)
         self._device = torch.device(device)
         self._seed = seed
         self._rng = np.random.default_rng(seed)
@@ -233,6 +237,27 @@ class Learner:
         if len(classes) == 1:
             return "Paint a second class: learning needs strokes of at least two."
         return None
+
+    def fetch(self) -> None:
+        """Begin to fetch what a new network begins with, if it is not there; returns at once.
+
+        What needs it waits for it: a caller with other work does that while `awaited` says what.
+
+        Raises
+        ------
+        SettingsError
+            If the package of the network is not installed, so that it would be of no use.
+        """
+        if self._encoder is not None and self._trainer is None:
+            check_installed(architecture_of(self._network.architecture))
+            self._encoder.fetch()
+
+    @property
+    def awaited(self) -> str:
+        """What is being fetched, in a sentence, or ""."""
+        if self._encoder is None or not self._encoder.pending:
+            return ""
+        return f"Fetching {self._encoder.encoder.title}, which is done once."
 
     @property
     def _classes(self) -> tuple[int, ...]:
@@ -798,6 +823,8 @@ class Learner:
                     mean=statistics.mean,
                     std=statistics.std,
                 )
+                if self._encoder is not None:
+                    self._encoder.give(model)
             model.start(pretrained=self._learning.pretrained)
             self._trainer = self._new_trainer(model.to(self._device), restored=False)
         return self._trainer

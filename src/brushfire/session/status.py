@@ -39,7 +39,7 @@ def _learning(state: LearningState, taught: int, confirmed: bool) -> str:
         case "waiting":
             return state.message or "Starting."
         case "fitting":
-            return f"Fitting the first answer to your strokes{_after(shown)}."
+            return state.message or f"Fitting the first answer to your strokes{_after(shown)}."
         case "training":
             rate = f", {state.steps_per_second:.1f}/s" if state.steps_per_second else ""
             return f"Learning: step {state.step}{rate}{_after(shown)}."
