@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from brushfire.errors import LearningError, ModelError
+from brushfire.learning.continuing import check_continues, diverged
 from brushfire.learning.reports import Proposal, StepReport
 from brushfire.learning.restoring.division import divide
 from brushfire.learning.restoring.fitness import region_of, statistics_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brushfire.annotations import AnnotationSnapshot
+    from brushfire.errors import LearningError
     from brushfire.geometry import Triple
     from brushfire.learning.reports import Verdict
     from brushfire.learning.restoring.lessons import Lesson
@@ -180,6 +181,14 @@ class RestorationLearner:
     def set_annotations(self, snapshot: AnnotationSnapshot) -> None:
         """Do nothing: strokes say nothing of what a volume should look like."""
 
+    @property
+    def awaited(self) -> str:
+        """Nothing: networks that restore begin with random weights."""
+        return ""
+
+    def fetch(self) -> None:
+        """Do nothing, see `awaited`."""
+
     def fit(self) -> None:
         """Fit the last layer by least squares, in about a second; trained layers stay as they are.
 
@@ -236,13 +245,7 @@ class RestorationLearner:
         self._trainer = None
         if self._history:
             self._load(self._history[-1])
-        kept = "The last good model is kept. " if self._history else ""
-        return LearningError(
-            "The loss of a training step and its gradients are finite numbers.",
-            got=got,
-            do=f"{kept}Choose a lower learning rate, look for extreme intensities in the volume, "
-            "and start again.",
-        )
+        return diverged(got, kept=bool(self._history))
 
     def evaluate(self) -> RestorationEvaluation:
         """Return how what was learned does on held-out slices."""
@@ -342,12 +345,7 @@ class RestorationLearner:
             If it was made for other settings or channels, or is damaged.
         """
         snapshot = models[-1]
-        if snapshot.settings != self._network or snapshot.channels != len(self._volume.channels):
-            raise ModelError(
-                "A model continues with the network settings and channels it was made with.",
-                got=f"{snapshot.settings}, {snapshot.channels} channel(s)",
-                do="Choose those settings, or reset learning.",
-            )
+        check_continues(snapshot, self._network, len(self._volume.channels))
         self._divide([int(z) for z in snapshot.metrics.get("held_out_slices", ())])
         self._load(snapshot)
         self._revision = max(self._revision, *(model.revision for model in models))

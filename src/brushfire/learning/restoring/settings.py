@@ -107,7 +107,7 @@ class RestorationSettings:
     loss: Loss = "mse"
     patch: int = 128
     batch: int | None = None
-    learning_rate: float = 4e-3
+    learning_rate: float = 1e-2
     weight_decay: float = 1e-4
     average: float = 0.98
     augment: bool = True
