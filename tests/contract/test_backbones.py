@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -152,7 +153,7 @@ def test_features_are_corrected_by_any_network(settings: NetworkSettings, volume
 
 
 MEASURE = """
-import copy, json, sys
+import json, sys
 import brushfire, torch
 from brushfire.networks import NetworkSettings
 from brushfire.networks.backbones import make_backbone
@@ -206,7 +207,7 @@ SHAPES = ("basic_unet 5 16", "dynunet 5 16", "segresnet 4 16", "attention_unet 4
     [
         [*(f"{name} 1 256" for name in SHAPES), "msd 60 1 1 512"],
         # In three dimensions small maps are computed in another way than larger ones.
-        [*(f"{name} 15 64" for name in SHAPES), *(f"{name} 3 96" for name in SHAPES[2:4])],
+        [*(f"{name} 15 64" for name in SHAPES), *(f"{name} 3 96" for name in SHAPES[2:3])],
         [f"encoder_unet 6 16 1 256 {name}" for name in ENCODERS],
     ],
     ids=["2d", "3d", "encoders"],
@@ -217,7 +218,7 @@ def test_the_memory_that_a_network_takes_is_foretold(cases: list[str]) -> None:
     # Small blocks go back to the system at once, so that each network finds none of the last.
     told = subprocess.run(
         [sys.executable, "-c", MEASURE, *cases],
-        env={"BRUSHFIRE_KERNEL": "grouped", "MALLOC_MMAP_THRESHOLD_": "65536",
+        env={**os.environ, "BRUSHFIRE_KERNEL": "grouped", "MALLOC_MMAP_THRESHOLD_": "65536",
              "OMP_WAIT_POLICY": "PASSIVE"},
         capture_output=True, text=True, check=True, timeout=200,
     ).stdout  # fmt: skip

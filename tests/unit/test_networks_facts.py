@@ -14,7 +14,7 @@ from brushfire.networks.backbones.footprint import SPARE
 from brushfire.networks.facts import describe_network
 
 NETWORKS = (
-    NetworkSettings(depth=24, features=False),
+    NetworkSettings(depth=24, width=4, features=False),
     NetworkSettings(4, 4, architecture="dynunet"),
     NetworkSettings(3, 4, features=False, architecture="segresnet", slices=3, axes=3),
     NetworkSettings(4, 4, features=False, architecture="unetr", window=64),
@@ -31,6 +31,8 @@ def test_it_is_what_is_made_then(settings: NetworkSettings) -> None:
     assert facts.parameters == sum(one.numel() for one in model.parameters())
     images = 3 if settings.features else 1
     x = torch.randn(images, layers.channels, 64, 64)
+    torch.autograd.backward(layers.features_of(x).mean())  # the first chooses a kernel
+    layers.zero_grad()
     with counted(torch.device("cpu")) as count:
         torch.autograd.backward(layers.features_of(x).square().mean())
     assert facts.step_bytes * SPARE == pytest.approx(count.bytes, rel=0.25)
