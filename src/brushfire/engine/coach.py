@@ -206,7 +206,7 @@ class Coach:
             As `Learner.calibrate`; nothing has changed.
         """
         snapshot, told = self._get().learner.calibrate(typed, how)
-        self._verdict = reasons.restored(snapshot)
+        self._tell_of(snapshot, reasons.restored(snapshot))
         return snapshot, told
 
     def _tell_of(self, snapshot: ModelSnapshot, verdict: Verdict) -> None:

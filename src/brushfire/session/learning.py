@@ -80,9 +80,8 @@ class LearningRecord:
                     "seen_annotations": annotations,
                     "verdict": verdict,
                     "remembered": Remembered.from_metrics(snapshot.metrics.get("before")),
+                    "evaluation": evaluation,
                 }
-                if evaluation is not None:
-                    changes["evaluation"] = evaluation
             case m.HistoryChanged(can_undo):
                 changes = {"can_undo": can_undo}
             case m.ModelForgotten():
