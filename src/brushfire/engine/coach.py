@@ -223,7 +223,7 @@ class Coach:
             As `Learner.calibrate`; nothing has changed.
         """
         snapshot, told = self._segmenting().calibrate(typed, how)
-        self._verdict = reasons.restored(snapshot)
+        self._tell_of(snapshot, reasons.restored(snapshot))
         return snapshot, told
 
     def _segmenting(self) -> Learner:
