@@ -781,7 +781,7 @@ def test_without_autosave_nothing_is_written(make_session, path):
 def test_failures_in_the_background_become_notices(session):
     told = []
     session.events.notified.connect(told.append)
-    session.volume.read_padded = lambda box: 1 / 0
+    session.volume.read_padded = lambda box, **_: 1 / 0
     paint_strokes(session.labels)
     session.start()
     assert session.wait_for(lambda: bool(told), PATIENCE)

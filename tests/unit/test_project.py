@@ -21,10 +21,12 @@ from tests.support.modelfiles import patches, small_file, small_model
 from brushfire.annotations import LabelClass, next_class, open_annotations
 from brushfire.errors import ModelError, ProjectError, SettingsError, StorageError
 from brushfire.learning import LearningSettings
+from brushfire.learning.restoring import RestorationSettings
 from brushfire.networks import ModelSnapshot, NetworkSettings
 from brushfire.networks.snapshot import describe
 from brushfire.project import (
     ProjectState,
+    RestorationState,
     Settings,
     VolumeReference,
     create_project,
@@ -143,7 +145,7 @@ def test_a_new_project_has_a_folder_of_its_own(tmp_path, folder, state):
         create_project(folder, state)
 
 
-@pytest.mark.parametrize("number", [999, 2])
+@pytest.mark.parametrize("number", [999, 3])
 def test_a_newer_version_is_told(folder, state, number):
     create_project(folder, state)
     change(folder, version=number)
@@ -196,6 +198,8 @@ def test_damage_is_told_with_what_can_be_saved(folder, state, data):
         {"classes": 3},
         {"settings": {"network": {"depth": -1}}},
         {"shown_model": "new"},
+        {"task": "dream"},
+        {"restoration": {"network": {}}},
     ],
     ids=str,
 )
@@ -223,6 +227,56 @@ def test_settings_that_were_not_there_yet_get_their_defaults(folder, state):
     change(folder, settings=noted)
     found = open_project(folder).state.settings
     assert found == replace(state.settings, learning=LearningSettings(batch=2))
+
+
+def test_a_project_of_before_restoration_segments(folder, state):
+    create_project(folder, state)
+    path = folder / "project.json"
+    found = json.loads(path.read_text())
+    del found["task"], found["restoration"]
+    path.write_text(json.dumps({**found, "version": 1}))
+    assert open_project(folder).state == state
+    assert (state.task, state.restoration) == ("segment", None)
+
+
+def test_what_is_restored_from_is_found_where_it_moved_with_the_project(tmp_path, folder, state):
+    (tmp_path / "clean.zarr").mkdir()
+    clean = replace(state.volume, source=str(tmp_path / "clean.zarr"))
+    restoration = RestorationState(
+        NetworkSettings(depth=12, features=False, restored=1),
+        RestorationSettings("pairs", loss="l1"),
+        target=clean,
+        splits=(state.volume, clean),
+        offset=(0.0, 1.5, 2.0),
+        shown_model=4,
+    )
+    state = replace(state, restoration=restoration, task="restore")
+    create_project(folder, state)
+    assert open_project(folder).state == state
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in (folder.name, "foam.zarr", "clean.zarr"):
+        shutil.move(tmp_path / name, moved / name)
+    found = open_project(moved / folder.name).state.restoration
+    assert found.target.source == str(moved / "clean.zarr")
+    assert [one.source for one in found.splits] == [
+        str(moved / "foam.zarr"), str(moved / "clean.zarr"),
+    ]  # fmt: skip
+
+
+def test_models_that_restore_are_numbered_by_themselves(folder, state):
+    project = create_project(folder, state)
+    restores = NetworkSettings(depth=3, dilations=(1, 2), features=False, restored=1)
+    project.save_model(model(2))
+    project.save_model(model(2, settings=restores, classes=()))
+    project.save_model(model(3, settings=restores, classes=()))
+    assert (project.models(), project.models(restores=True)) == ((2,), (2, 3))
+    assert project.load_model(2).classes == (1, 2)
+    assert project.load_model(2, restores=True).settings == restores
+    project.remove_model(2, restores=True)
+    assert (project.models(), project.models(restores=True)) == ((2,), (3,))
+    with pytest.raises(ProjectError, match="Choose one of: 3"):
+        project.load_model(2, restores=True)
 
 
 def test_migrations_run_one_after_another():

@@ -349,7 +349,7 @@ class Engine:
 
     def _take_network(self, snapshot: ModelSnapshot) -> None:
         """Learn with the network of a model."""
-        if snapshot.settings != self._settings[0]:
+        if self._restoring is None and snapshot.settings != self._settings[0]:
             self._settings = (snapshot.settings, self._settings[1])
             self._emit(m.NetworkTaken(snapshot.settings))
 

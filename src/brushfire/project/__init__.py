@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from brushfire.project.folder import SUFFIX, Project, create_project, open_project
 from brushfire.project.places import default_folder
-from brushfire.project.state import ProjectState, Settings, VolumeReference
+from brushfire.project.state import (
+    ProjectState,
+    RestorationState,
+    Settings,
+    Task,
+    VolumeReference,
+)
 
 __all__ = [
     "SUFFIX",
     "Project",
     "ProjectState",
+    "RestorationState",
     "Settings",
+    "Task",
     "VolumeReference",
     "create_project",
     "default_folder",

@@ -25,6 +25,7 @@ SUFFIX = ".brushfire"
 
 _FILE = "project.json"
 _MODELS = "models"
+_RESTORERS = "restorers"
 _EXAMPLES = "examples.safetensors"
 _PATCHES = "patches.safetensors"
 _WEIGHTS = "start.safetensors"
@@ -39,6 +40,7 @@ _OURS = {
     _PATCHES,
     "predictions",
     "pyramid",
+    _RESTORERS,
     _WEIGHTS,
 }
 
@@ -80,7 +82,7 @@ class Project:
         StorageError
             If the disk refuses.
         """
-        weights, about = self._model_files(snapshot.revision)
+        weights, about = self._model_files(snapshot.revision, bool(snapshot.settings.restored))
         note = {
             "revision": snapshot.revision,
             "classes": snapshot.classes,
@@ -102,8 +104,8 @@ class Project:
         _write(weights, snapshot.weights, "models")
         _write(about, dump(note), "models")
 
-    def load_model(self, revision: int) -> ModelSnapshot:
-        """Return a model that was kept.
+    def load_model(self, revision: int, *, restores: bool = False) -> ModelSnapshot:
+        """Return a model that was kept, of those that segment or of those that restore.
 
         Raises
         ------
@@ -114,9 +116,9 @@ class Project:
         StorageError
             If the disk refuses.
         """
-        weights, about = self._model_files(revision)
+        weights, about = self._model_files(revision, restores)
         if not weights.is_file():
-            kept = ", ".join(map(str, self.models())) or "none"
+            kept = ", ".join(map(str, self.models(restores=restores))) or "none"
             raise ProjectError(
                 "A model is one of those that the project keeps.",
                 got=f"revision {revision}",
@@ -137,7 +139,7 @@ class Project:
             )
         return snapshot
 
-    def remove_model(self, revision: int) -> None:
+    def remove_model(self, revision: int, *, restores: bool = False) -> None:
         """Remove a model; nothing happens where there is none.
 
         Raises
@@ -145,16 +147,22 @@ class Project:
         StorageError
             If the disk refuses.
         """
-        weights, about = self._model_files(revision)
+        weights, about = self._model_files(revision, restores)
         try:
             weights.unlink(missing_ok=True)
             about.unlink(missing_ok=True)
         except OSError as error:
             raise _refusal(error, weights, "models") from error
 
-    def models(self) -> tuple[int, ...]:
-        """Return the revisions of all models that are kept, in rising order."""
-        names = (path.stem for path in (self.folder / _MODELS).glob("*.safetensors"))
+    def models(self, *, restores: bool = False) -> tuple[int, ...]:
+        """Return the revisions of all models that are kept, in rising order.
+
+        Parameters
+        ----------
+        restores : bool
+            Of those that restore intensities, which are numbered by themselves.
+        """
+        names = (path.stem for path in self._model_folder(restores).glob("*.safetensors"))
         return tuple(sorted(int(name) for name in names if name.isdecimal()))
 
     def save_start(
@@ -271,8 +279,11 @@ class Project:
                         found = values
         return found
 
-    def _model_files(self, revision: int) -> tuple[Path, Path]:
-        stem = self.folder / _MODELS / f"{revision:04d}"
+    def _model_folder(self, restores: bool) -> Path:
+        return self.folder / (_RESTORERS if restores else _MODELS)
+
+    def _model_files(self, revision: int, restores: bool) -> tuple[Path, Path]:
+        stem = self._model_folder(restores) / f"{revision:04d}"
         return stem.with_suffix(".safetensors"), stem.with_suffix(".json")
 
 

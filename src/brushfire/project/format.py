@@ -15,20 +15,33 @@ from brushfire import __version__
 from brushfire.annotations import LabelClass
 from brushfire.errors import ProjectError
 from brushfire.geometry import triple
+from brushfire.learning.restoring import RestorationSettings
 from brushfire.learning.settings import LearningSettings
 from brushfire.networks.settings import NetworkSettings
-from brushfire.project.state import ProjectState, Settings, VolumeReference
+from brushfire.project.state import (
+    TASKS,
+    ProjectState,
+    RestorationState,
+    Settings,
+    VolumeReference,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 FORMAT = "brushfire-project"
-VERSION = 1
+VERSION = 2
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _with_restoration(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a project says that knew of no other task than segmentation."""
+    return {**found, "restoration": None, "task": "segment"}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_restoration}
 """From a format version to the function that makes the next version's values of it."""
 
-_T = TypeVar("_T", NetworkSettings, LearningSettings)
+_T = TypeVar("_T", NetworkSettings, LearningSettings, RestorationSettings)
 
 
 def migrate(
@@ -73,22 +86,38 @@ def migrate(
 
 def to_json(state: ProjectState, folder: Path) -> bytes:
     """Return the contents of `project.json` in ``folder``."""
-    volume = asdict(state.volume)
-    if state.volume.source is not None and Path(state.volume.source).exists():
-        with suppress(ValueError):  # another drive on Windows: then there is no relative path
-            volume["relative"] = os.path.relpath(state.volume.source, folder)
     return dump(
         {
             "format": FORMAT,
             "version": VERSION,
             "brushfire": __version__,
             "saved": now(),
-            "volume": volume,
+            "volume": _noted(state.volume, folder),
             "classes": [asdict(one) for one in state.classes],
             "settings": asdict(state.settings),
             "shown_model": state.shown_model,
+            "restoration": _noted_restoration(state.restoration, folder),
+            "task": state.task,
         }
     )
+
+
+def _noted(reference: VolumeReference, folder: Path) -> dict[str, Any]:
+    volume = asdict(reference)
+    if reference.source is not None and Path(reference.source).exists():
+        with suppress(ValueError):  # another drive on Windows: then there is no relative path
+            volume["relative"] = os.path.relpath(reference.source, folder)
+    return volume
+
+
+def _noted_restoration(state: RestorationState | None, folder: Path) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {
+        **asdict(state),
+        "target": None if state.target is None else _noted(state.target, folder),
+        "splits": [_noted(one, folder) for one in state.splits],
+    }
 
 
 def from_json(found: dict[str, Any], folder: Path) -> ProjectState:
@@ -113,6 +142,26 @@ def from_json(found: dict[str, Any], folder: Path) -> ProjectState:
             memory_budget_bytes=int(settings["memory_budget_bytes"]),
             tile=int(settings["tile"]),
         ),
+        shown_model=None if shown is None else int(shown),
+        restoration=_restoration(found["restoration"], folder),
+        task=TASKS[TASKS.index(found["task"])],
+    )
+
+
+def _restoration(noted: dict[str, Any] | None, folder: Path) -> RestorationState | None:
+    if noted is None:
+        return None
+    target, shown = noted["target"], noted["shown_model"]
+    offset = noted["offset"]
+    if offset is not None:
+        z, y, x = (float(value) for value in offset)
+        offset = z, y, x
+    return RestorationState(
+        network=_settings(NetworkSettings, noted["network"]),
+        learning=_settings(RestorationSettings, noted["learning"]),
+        target=None if target is None else _volume(target, folder),
+        splits=tuple(_volume(one, folder) for one in noted["splits"]),
+        offset=offset,
         shown_model=None if shown is None else int(shown),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from brushfire.annotations import LabelClass, check_classes
 from brushfire.errors import SettingsError
@@ -12,6 +12,10 @@ from brushfire.networks.settings import NetworkSettings
 
 if TYPE_CHECKING:
     from brushfire.geometry import Scale, Triple
+    from brushfire.learning.restoring import RestorationSettings
+
+Task = Literal["segment", "restore"]
+TASKS: tuple[Task, ...] = ("segment", "restore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,36 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class RestorationState:
+    """How the volume is restored, and what it is learned from.
+
+    Parameters
+    ----------
+    network : NetworkSettings
+        Shape of the network that restores.
+    learning : RestorationSettings
+        How it learns, and in which way.
+    target : VolumeReference or None
+        What the volume should look like, in the way "pairs".
+    splits : tuple of VolumeReference
+        Reconstructions of parts of the scan, in the way "splits"; none where these are the
+        channels of the volume.
+    offset : tuple of float or None
+        Where the target is a zoomed scan: micrometres z, y, x from the first corner of the volume
+        to its own.
+    shown_model : int or None
+        Revision of the model that restores.
+    """
+
+    network: NetworkSettings
+    learning: RestorationSettings
+    target: VolumeReference | None = None
+    splits: tuple[VolumeReference, ...] = ()
+    offset: Scale | None = None
+    shown_model: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectState:
     """What `project.json` holds.
 
@@ -101,12 +135,18 @@ class ProjectState:
         What the user set.
     shown_model : int or None
         Revision of the model whose predictions are shown.
+    restoration : RestorationState or None
+        How the volume is restored; None before anybody asked for that.
+    task : {"segment", "restore"}
+        What was worked on last.
     """
 
     volume: VolumeReference
     classes: tuple[LabelClass, ...]
     settings: Settings
     shown_model: int | None = None
+    restoration: RestorationState | None = None
+    task: Task = "segment"
 
     def __post_init__(self) -> None:
         check_classes(self.classes)

@@ -12,6 +12,7 @@ from brushfire.jobs import JobReport, Jobs
 from brushfire.learning.reports import Worth
 from brushfire.library import Entry, bare_name
 from brushfire.session.distilling import Student
+from brushfire.session.restoration import Restoration
 from brushfire.session.starting import Lesson
 from brushfire.session.states import JobState
 from brushfire.volumes import Volume
@@ -32,6 +33,7 @@ CANCELLED = {
     "save": "Cancelled. Nothing was saved.",
     "worth": "Cancelled. Nothing was measured.",
     "distil": "Cancelled. Nothing was changed.",
+    "restore": "Cancelled. Nothing was taken over.",
 }
 
 PREDICTION_ENDED = (
@@ -94,6 +96,11 @@ class JobBoard:
         self._check_alone("save", name, "Models are saved to the library one at a time.")
         title = f"Saving {name} to the library"
         return self._start_once(JobState(self.next_id, "save", title, path=name), work)
+
+    def start_restoring(self, work: Work) -> int:
+        """Check what is restored from; return the job's id, that of one under way if any."""
+        title = "Looking at what to restore from"
+        return self._start_once(JobState(self.next_id, "restore", title), work)
 
     def start_measuring(self, work: Work) -> int:
         """Measure what a start was worth; return the job's id, that of one under way if any."""
@@ -194,7 +201,7 @@ class JobBoard:
         """End every thread and every job."""
         self._threads.close()
         for job in self.states:
-            if job.kind == "start":  # what was read and not taken over is lost
+            if job.kind in ("start", "restore"):  # what was read and not taken over is lost
                 self.end(job.id, "cancelled")
         self.fetch()
         for job in self.states:
@@ -231,4 +238,6 @@ def _describe(result: Any) -> str:
         return f"Saved to the library as {result.name}."
     if isinstance(result, Worth | Student):
         return str(result)
+    if isinstance(result, Restoration):
+        return "Checked. Start learning to restore."
     return f"Done and checked: {result.path}"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from brushfire.engine.messages import PredictRegion
 from brushfire.errors import ExportError
-from brushfire.export import check_target, export_labels
+from brushfire.export import Conversion, check_target, export_intensities, export_labels
 from brushfire.geometry import Box
 from brushfire.prediction.run import PredictedRegion, can_be_continued
+from brushfire.session.restoration import is_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from brushfire.annotations import LabelClass
     from brushfire.export import ExportReport
     from brushfire.networks.snapshot import ModelSnapshot
+    from brushfire.session.restoration import Restoration
     from brushfire.volumes import Volume
 
 Format = Literal["ome-zarr", "tiff"]
@@ -54,6 +56,10 @@ class Export:
         with the same two.
     overwrite : bool
         Whether an earlier export there is replaced.
+    restoration : Restoration or None
+        What is restored, whose voxels the region then counts; None for labels.
+    conversion : Conversion
+        How restored intensities become numbers of the file.
     """
 
     job: int
@@ -65,11 +71,14 @@ class Export:
     model: ModelSnapshot
     key: str
     overwrite: bool = False
+    restoration: Restoration | None = None
+    conversion: Conversion = field(default_factory=Conversion)
 
     def command(self) -> PredictRegion:
         """Return what the engine must do first."""
         rows = self._class_rows()
-        return PredictRegion(self.job, self.model, self.region, self.folder, self.key, rows)
+        source = None if self.restoration is None else self.restoration.source
+        return PredictRegion(self.job, self.model, self.region, self.folder, self.key, rows, source)
 
     def write(
         self,
@@ -83,20 +92,34 @@ class Export:
         The predicted region stays, for the same in another format or after a failure.
         """
         cache = budget_bytes // 4
-        source = PredictedRegion(self.folder, self.region, key=self.key, cache_bytes=cache)
+        restored = self.model.settings.restored
+        source = PredictedRegion(
+            self.folder, self.region, key=self.key, cache_bytes=cache, restored=restored
+        )
+        name = volume.name
+        if self.restoration is not None and self.restoration.source.shape != volume.shape:
+            volume = self.restoration.source  # of finer voxels
+        common: dict[str, Any] = {
+            "format": self.format,
+            "origin": self.region.start,
+            "voxel_size": volume.voxel_size if volume.voxel_size_known else None,
+            "budget_bytes": budget_bytes - cache,
+            "progress": progress,
+            "cancelled": cancelled,
+            "overwrite": self.overwrite,
+        }
         with closing(source):
-            return export_labels(
+            if self.restoration is None:
+                return export_labels(
+                    source, self.path, classes=self.classes, name=f"{name} labels", **common
+                )
+            return export_intensities(
                 source,
                 self.path,
-                format=self.format,
-                origin=self.region.start,
-                voxel_size=volume.voxel_size if volume.voxel_size_known else None,
-                classes=self.classes,
-                name=f"{volume.name} labels",
-                budget_bytes=budget_bytes - cache,
-                progress=progress,
-                cancelled=cancelled,
-                overwrite=self.overwrite,
+                channels=self.restoration.channels,
+                conversion=self.conversion,
+                name=f"{name} restored",
+                **common,
             )
 
     def set_aside(self, running: Collection[Export]) -> list[Path]:
@@ -130,8 +153,10 @@ def resolve_export(
     classes: tuple[LabelClass, ...],
     predictions_folder: Path,
     running: Collection[Export],
+    restoration: Restoration | None = None,
+    conversion: Conversion | None = None,
 ) -> Export:
-    """Check what was asked and fill in the rest.
+    """Check what was asked and fill in the rest; ``restoration`` is None for labels.
 
     Raises
     ------
@@ -140,10 +165,18 @@ def resolve_export(
         region lies outside the volume, or the target cannot be written.
     """
     if model is None:
+        restores = restoration is not None
         raise ExportError(
-            "Masks are exported from the model that is shown.",
+            f"{'Intensities' if restores else 'Masks'} are exported from the model that is shown.",
             got="no model",
-            do="Paint two classes and start learning; export once the first prediction is there.",
+            do=f"{'Start' if restores else 'Paint two classes and start'} learning; export once the"
+            " first prediction is there.",
+        )
+    if restoration is None and conversion is not None:
+        raise ExportError(
+            "Masks hold values of classes as they are.",
+            got=f"a conversion to {conversion.dtype}",
+            do="Leave it out, or export what is restored.",
         )
     removed = sorted(set(model.classes) - {c.value for c in classes})
     if removed:
@@ -154,9 +187,10 @@ def resolve_export(
         )
     if format not in FORMATS:
         raise ExportError(
-            "Masks are exported as 'ome-zarr' or 'tiff'.", got=format, do="Choose one of these."
+            "Exports are written as 'ome-zarr' or 'tiff'.", got=format, do="Choose one of these."
         )
-    whole = Box.of_shape(volume.shape)
+    grid = volume if restoration is None else restoration.source
+    whole = Box.of_shape(grid.shape)
     region = whole if region is None else region
     if region.size == 0 or not whole.contains(region):
         raise ExportError(
@@ -172,7 +206,7 @@ def resolve_export(
             got=f"{target}, which is being written",
             do="Wait until that export is done, or choose another name.",
         )
-    _spare(volume, target)
+    _spare(volume, restoration, target)
     check_target(target, kind, overwrite=overwrite)
     digest = hashlib.sha256(model.weights).hexdigest()[:16]
     name = _REGION + hashlib.sha256(f"{digest} {region}".encode()).hexdigest()[:12]
@@ -183,20 +217,22 @@ def resolve_export(
         path=target,
         format=kind,
         region=region,
-        classes=classes,
+        classes=classes if restoration is None else (),
         folder=predictions_folder / name,
         model=model,
-        key=f"{volume.fingerprint} {digest}",
+        key=f"{grid.fingerprint} {digest}",
         overwrite=overwrite,
+        restoration=restoration,
+        conversion=conversion or Conversion(),
     )
 
 
-def _spare(volume: Volume, target: Path) -> None:
-    """Raise where an export would replace the volume that it is made of."""
-    if volume.source is None:
-        return
-    source, place = Path(volume.source).resolve(), target.resolve()
-    if place == source or place in source.parents:
+def _spare(volume: Volume, restoration: Restoration | None, target: Path) -> None:
+    """Raise where an export would replace a volume that it is made of."""
+    place = target.resolve()
+    source = None if volume.source is None else Path(volume.source).resolve()
+    own = source is not None and (place == source or place in source.parents)
+    if own or is_among(place, restoration):
         raise ExportError(
             "An export never replaces its own volume.", got=target, do="Choose another name."
         )

@@ -37,7 +37,10 @@ class Keeper:
         self._clerk = Clerk(self._errors.put)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         # Used by the clerk's thread only.
-        self._kept = set(project.models()) if project else set()
+        self._kept = {
+            restores: set(project.models(restores=restores) if project else ())
+            for restores in (False, True)
+        }
 
     @property
     def folder(self) -> Path:
@@ -48,14 +51,19 @@ class Keeper:
             self._scratch = tempfile.TemporaryDirectory(prefix="brushfire-")
         return Path(self._scratch.name)
 
-    def save(self, state: ProjectState, shown: ModelSnapshot | None) -> None:
-        """Write the project's settings and the model that is shown; returns at once.
+    def save(
+        self,
+        state: ProjectState,
+        shown: ModelSnapshot | None,
+        restorer: ModelSnapshot | None = None,
+    ) -> None:
+        """Write the project's settings, the model that is shown and that which restores.
 
-        The settings never name a model that is not on disk.
+        Returns at once. The settings never name a model that is not on disk.
         """
         project = self.project
         if project is not None:
-            self._clerk.do(lambda: self._save(project, state, shown))
+            self._clerk.do(lambda: self._save(project, state, shown, restorer))
 
     def save_start(
         self, examples: Examples | None, patches: Patches | None, weights: ModelSnapshot | None
@@ -85,23 +93,45 @@ class Keeper:
             self._scratch.cleanup()
             self._scratch = None
 
-    def _save(self, project: Project, state: ProjectState, shown: ModelSnapshot | None) -> None:
+    def _save(self, project: Project, state: ProjectState, *shown: ModelSnapshot | None) -> None:
         try:
-            self._write(project, state, shown)
+            self._write(project, state, *shown)
         except BaseException:
             self.failing = True
             raise
         self.failing = False
 
-    def _write(self, project: Project, state: ProjectState, shown: ModelSnapshot | None) -> None:
-        named = project.state.shown_model
+    def _write(
+        self,
+        project: Project,
+        state: ProjectState,
+        shown: ModelSnapshot | None,
+        restorer: ModelSnapshot | None,
+    ) -> None:
+        before, restoration = project.state, state.restoration
+        named, restoring = before.shown_model, None
+        if before.restoration is not None:
+            restoring = before.restoration.shown_model
         try:
-            if shown is not None and shown.revision not in self._kept:
-                project.save_model(shown)
-                self._kept.add(shown.revision)
-            named = shown.revision if shown else None
+            named = self._keep(project, shown)
+            restoring = self._keep(project, restorer)
+            if restoration is not None and restorer is None:
+                restoring = restoration.shown_model  # of what could not be opened again
         finally:
-            project.save(replace(state, shown_model=named))
-        for old in sorted(self._kept)[:-KEPT_MODELS]:
-            project.remove_model(old)
-            self._kept.discard(old)
+            if restoration is not None:
+                restoration = replace(restoration, shown_model=restoring)
+            project.save(replace(state, shown_model=named, restoration=restoration))
+        for restores, kept in self._kept.items():
+            for old in sorted(kept)[:-KEPT_MODELS]:
+                project.remove_model(old, restores=restores)
+                kept.discard(old)
+
+    def _keep(self, project: Project, model: ModelSnapshot | None) -> int | None:
+        """Write a model that is not on disk yet; return its revision."""
+        if model is None:
+            return None
+        kept = self._kept[bool(model.settings.restored)]
+        if model.revision not in kept:
+            project.save_model(model)
+            kept.add(model.revision)
+        return model.revision

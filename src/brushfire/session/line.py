@@ -41,12 +41,19 @@ class EngineLine:
         """Whether an engine listens."""
         return self._engine is not None and not self._engine.ended
 
-    def connect(self, shown: ModelSnapshot | None, view: m.SetView | None) -> None:
-        """Start an engine, and tell it the strokes, the model that is shown and the view."""
+    def connect(
+        self,
+        shown: ModelSnapshot | None,
+        view: m.SetView | None,
+        task: m.LearnToRestore | None = None,
+    ) -> None:
+        """Start an engine; tell it the strokes, the task, the model that is shown and the view."""
         self._engine = self._make()
         self._engine.start()
         self._sent_revision = 0
         self.send_strokes()
+        if task is not None:
+            self.send(task)
         if shown is not None:
             self.send(m.Restore(shown))
         if view is not None:

@@ -31,7 +31,7 @@ from brushfire.networks import kernels
 from brushfire.networks.features import inputs_of
 from brushfire.networks.settings import NetworkSettings
 from brushfire.networks.snapshot import answers
-from brushfire.prediction import PredictionStore, Tile
+from brushfire.prediction import PredictionStore, RestoredTile, Tile
 from brushfire.project import ProjectState, Settings, default_folder, open_project
 from brushfire.session.appraising import Appraiser
 from brushfire.session.board import JobBoard
@@ -60,6 +60,7 @@ from brushfire.session.opening import (
 )
 from brushfire.session.places import PICTURE, Suggestions, read_picture
 from brushfire.session.proportions import prepare_calibrating, why_no_second_stage
+from brushfire.session.restoration import Restoration, prepare_restoring, reopen
 from brushfire.session.saving import prepare_saving
 from brushfire.session.shelf import Shelf
 from brushfire.session.starting import (
@@ -78,23 +79,27 @@ from brushfire.session.states import (
     TileUpdate,
 )
 from brushfire.session.status import status_sentence
+from brushfire.session.tasks import Tasks
 from brushfire.volumes import Volume, build_pyramid, open_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from psygnal import SignalInstance
 
     from brushfire.annotations import LabelClass, LabelStore
+    from brushfire.export import Conversion
     from brushfire.geometry import Scale
     from brushfire.learning.examples import Examples
     from brushfire.learning.patches import Patches
     from brushfire.learning.places import Place
     from brushfire.learning.reports import Correction
+    from brushfire.learning.restoring import RestorationSettings, Way
     from brushfire.learning.transfer.schedules import Schedule
     from brushfire.learning.transfer.strategies import StartSettings
     from brushfire.networks.snapshot import ModelSnapshot
+    from brushfire.prediction import RestoredStore
     from brushfire.project import Project
     from brushfire.session.opening import Opening
     from brushfire.session.shelf import Offer
@@ -143,7 +148,6 @@ class Session:
         self.events = SessionEvents()
         self.volume: Volume | None = None
         self.labels: LabelStore | None = None
-        self.predictions: PredictionStore | None = None
         self.confirmed = False
         self._device = choose_device(device)
         if self._device == "cpu":
@@ -167,7 +171,7 @@ class Session:
         self._table = ClassTable()
         self._line: EngineLine | None = None
         self._view: Box | None = None
-        self._record = LearningRecord(self._device)
+        self._tasks = Tasks(self._device)
         self._board = JobBoard(lambda job: self._later(self.events.job_changed, job), self._error)
         self._keeper = Keeper(None)
         self._suggestions = Suggestions()
@@ -192,6 +196,35 @@ class Session:
         return self._table.classes
 
     @property
+    def task(self) -> m.Task:
+        """What is worked on: "segment" or "restore", see `work_on`."""
+        return self._tasks.active
+
+    @property
+    def restoration(self) -> Restoration | None:
+        """What is restored, and from what; None before `restore_from` is done."""
+        return self._tasks.restoration
+
+    @property
+    def predictions(self) -> PredictionStore | None:
+        """Tiles of labels; None without a volume."""
+        return self._tasks.labels
+
+    @property
+    def restored(self) -> RestoredStore | None:
+        """Tiles of restored intensities, in voxels of ``restoration.source``."""
+        return self._tasks.restored
+
+    @property
+    def _record(self) -> LearningRecord:
+        """What is known of learning the task that is worked on."""
+        return self._tasks.records[self.task]
+
+    @property
+    def _segments(self) -> LearningRecord:
+        return self._tasks.records["segment"]
+
+    @property
     def model_revision(self) -> int | None:
         """The model that is shown, or will be as soon as it is loaded; None where there is none."""
         return None if self._record.snapshot is None else self._record.snapshot.revision
@@ -200,7 +233,7 @@ class Session:
     def awaits_strokes(self) -> bool:
         """Whether layers were taken over that tell no classes before strokes are learned."""
         start = self._weights
-        return start is not None and self._record.snapshot is None and not answers(start)
+        return start is not None and self._segments.snapshot is None and not answers(start)
 
     @property
     def started_from(self) -> str:
@@ -337,7 +370,7 @@ class Session:
         if voxel_size is not None and tuple(voxel_size) != volume.voxel_size:
             self.volume = volume.with_voxel_size(voxel_size)
             suggested = suggest_network(volume)
-            if self._record.snapshot is None and self.settings.network == suggested:
+            if self._segments.snapshot is None and self.settings.network == suggested:
                 self.configure(network=suggest_network(self.volume))
         self.confirmed = True
         self._save()
@@ -367,12 +400,12 @@ class Session:
         if self.volume is None:
             return
         self._end_work()
-        self.volume = self.labels = self.predictions = None
+        self.volume = self.labels = None
         self._line = self._view = None
         self._keeper = Keeper(None)
         self._settings, self._table, self.confirmed = None, ClassTable(), False
         self._examples = self._patches = self._weights = None
-        self._record = LearningRecord(self._device)
+        self._tasks = Tasks(self._device)
         self._forget_asides()
         self._tell_everything()
 
@@ -382,7 +415,7 @@ class Session:
         learning: LearningSettings | None = None,
         memory_budget_bytes: int | None = None,
     ) -> None:
-        """Change settings while learning goes on.
+        """Change settings of segmentation while learning goes on, see `configure_restoration`.
 
         Another network shape starts from random weights; with the same one learning goes on from
         the shown model. The model that is shown stays until there is a new one.
@@ -407,16 +440,38 @@ class Session:
             learning=replace(learning or old.learning, cache_bytes=parts.learning),
             memory_budget_bytes=budget,
         )
-        if self.predictions is not None:
-            self.predictions.limit(parts.predictions)
+        self._tasks.limit(parts.predictions)
         new = self._settings
         # How much is cached is taken up by the next learner: it is no reason for a new one.
         as_before = replace(new.learning, cache_bytes=old.learning.cache_bytes)
-        if (new.network, as_before) != (old.network, old.learning):
+        changed = (new.network, as_before) != (old.network, old.learning)
+        if changed and self.task == "segment":
             self._send(m.Configure(new.network, new.learning))
         if budget != old.memory_budget_bytes:
             self._send(m.LimitMemory(parts.network))
         self._save()
+
+    def configure_restoration(
+        self,
+        network: NetworkSettings | None = None,
+        learning: RestorationSettings | None = None,
+    ) -> None:
+        """Change how is restored while learning goes on, as `configure` does for segmentation.
+
+        Raises
+        ------
+        ProjectError
+            Nothing is restored yet, or the way would be another one, which `restore_from` changes.
+        SettingsError
+            The network cannot learn so.
+        """
+        self._need_volume()
+        made = self._tasks.configure(network, learning)
+        if self.task == "restore":
+            learning = made.learning(shares(self._budget).learning)
+            self._send(m.Configure(made.state.network, learning))
+        self._save()
+        self.events.restoration_changed.emit()
 
     def appraise(self, network: NetworkSettings, learning: LearningSettings | None = None) -> None:
         """Find out what a network would be here; `network_appraised` follows with an `Appraisal`.
@@ -533,6 +588,71 @@ class Session:
         """End learning; the shown model stays."""
         self._send(m.Stop())
 
+    def restore_from(
+        self,
+        way: Way,
+        *,
+        target: Any = None,
+        splits: Sequence[Any] = (),
+        offset: Scale | None = None,
+        refine: bool = True,
+        network: NetworkSettings | None = None,
+        learning: RestorationSettings | None = None,
+    ) -> int:
+        """Open and check what is restored from, then work on that; return the job's id.
+
+        Nothing is learned before `start`. What was restored before is given up; its models stay in
+        the project's folder.
+
+        Parameters
+        ----------
+        way : {"pairs", "splits", "blind", "neighbours"}
+            What is learned from, see `brushfire.learning.restoring.FACTS`.
+        target : path, array or Volume, optional
+            In the way "pairs": the clean volume, on the grid of the session's; or, with ``offset``,
+            a zoomed scan of a part of it.
+        splits : sequence of path, array or Volume
+            In the way "splits": reconstructions of parts of the scan, on the grid of the
+            session's volume; none where these are its channels.
+        offset : tuple of float, optional
+            Micrometres z, y, x from the first corner of the volume to that of the zoomed scan. What
+            is restored then has the voxels of the zoomed scan.
+        refine : bool
+            Whether the zoomed scan is looked for near there.
+        network, learning : NetworkSettings, RestorationSettings, optional
+            Shape of the network and how it learns; what suits by default.
+
+        Raises
+        ------
+        ProjectError
+            What was given does not belong to this way. That volumes do not fit each other fails
+            the job; what is only doubtful is told by `notified` when it is done.
+        """
+        self._need_volume()
+        work = prepare_restoring(
+            self, way, target=target, splits=splits, offset=offset, refine=refine,
+            network=network, learning=learning,
+        )  # fmt: skip
+        job = self._board.start_restoring(work)
+        self._tell_news()
+        return job
+
+    def work_on(self, task: m.Task) -> None:
+        """Segment, or restore, from now on: learning stops, models and tiles of both are kept.
+
+        Raises
+        ------
+        ProjectError
+            Nothing is restored yet.
+        """
+        self._need_volume()
+        if task == self.task:
+            return
+        if task == "restore":
+            self._tasks.need_restoration()
+        self._tasks.active = task
+        self._change_task()
+
     def start_from(
         self,
         place: str | Path,
@@ -544,8 +664,8 @@ class Session:
         """Take over what was learned elsewhere; return the job's id.
 
         The model is shown at once, and the labelled voxels that come with it are learned beside the
-        strokes. Classes are matched by name, and those that lack are added; where nobody has
-        painted or named a class yet, the others take their place.
+        strokes; segmentation is worked on from then on. Classes are matched by name, and those that
+        lack are added; where nobody has painted or named a class yet, the others take their place.
 
         Parameters
         ----------
@@ -566,6 +686,7 @@ class Session:
             It is the project that is open, or that one has learned something already.
         """
         self._need_volume()
+        self.work_on("segment")
         prepared = prepare_start(self, place, start, schedule, replace=replace)
         job = self._board.start_lesson(*prepared)
         self._tell_news()
@@ -606,7 +727,7 @@ class Session:
             There is no model, or the name cannot be one. A name that is taken fails the job.
         """
         self._need_volume()
-        model, examples, patches = self._record.snapshot, self._examples, self._patches
+        model, examples, patches = self._segments.snapshot, self._examples, self._patches
         if student:
             model = None if self._student is None else self._student.model
             examples = patches = None
@@ -678,7 +799,7 @@ class Session:
         """
         self._need_volume()
         work = prepare_distilling(
-            self, self._record.snapshot,
+            self, self._segments.snapshot,
             depth=depth, width=width, steps=steps, seconds=seconds, seed=self._seed,
         )  # fmt: skip
         job = self._board.start_distilling(work)
@@ -702,6 +823,7 @@ class Session:
             raise ModelError(
                 "A small network is shown once it has been made.", got="none", do="Make it first."
             )
+        self.work_on("segment")
         self._need_engine().send(m.Adopt(self._student.model))
         self._student = None
 
@@ -717,16 +839,18 @@ class Session:
     @property
     def known_shares(self) -> dict[int, float]:
         """What the user gave of how common classes are: the shown model is kept to it."""
-        known = Known.of(self._record.snapshot)
+        known = Known.of(self._segments.snapshot)
         return {} if known is None else dict(known.shares)
 
     @property
     def second_stage_problem(self) -> str:
         """Why the second stage cannot be, or ""."""
-        return why_no_second_stage(self, self._record.snapshot)
+        return why_no_second_stage(self, self._segments.snapshot)
 
     def estimate_proportions(self) -> None:
         """Find out how common classes are by the shown model; `proportions_changed` follows."""
+        self._need_volume()
+        self.work_on("segment")
         self._need_engine().send(m.Estimate())
 
     def calibrate(
@@ -752,7 +876,8 @@ class Session:
             It cannot be, and nothing is changed.
         """
         self._need_volume()
-        command = prepare_calibrating(self, self._record.snapshot, shares, how)
+        command = prepare_calibrating(self, self._segments.snapshot, shares, how)
+        self.work_on("segment")
         self._need_engine().send(command)
 
     def browse_library(self) -> None:
@@ -760,7 +885,10 @@ class Session:
         self._shelf.look(self._need_volume(), self._need_labels().snapshot())
 
     def reset(self) -> None:
-        """Forget what was learned, here and where it started from; the strokes stay."""
+        """Forget what was learned of the task, here and where it started from; strokes stay."""
+        if self.task == "restore":
+            self._send(m.Reset())
+            return
         if self._weights is not None:
             self._weights = None
             self._keeper.save_start(self._examples, self._patches, None)
@@ -791,13 +919,12 @@ class Session:
 
     def set_view(self, box: Box) -> None:
         """Say which voxels are visible: level 0, one voxel thick along the sliced axis."""
-        if self.predictions is None:
+        if self.volume is None:
             return
-        visible = box.clip(self.predictions.shape)
+        visible = box.clip(self.volume.shape)
         if visible.size:
             self._view = visible
-            self.predictions.touch(visible)
-            self._send(self._view_command(self.predictions, visible))
+            self._send_view()
 
     def export(
         self,
@@ -806,20 +933,26 @@ class Session:
         format: str = "ome-zarr",
         region: Box | None = None,
         overwrite: bool = False,
+        conversion: Conversion | None = None,
     ) -> int:
-        """Start exporting masks of a region; return the job's id.
+        """Start exporting masks, or what is restored, of a region; return the job's id.
+
+        Which of both is the task that is worked on.
 
         Parameters
         ----------
         path : path
             Target: a folder for OME-Zarr, a file for TIFF.
         format : {"ome-zarr", "tiff"}
-            Multiscale OME-Zarr labels, or BigTIFF.
+            Multiscale OME-Zarr, or BigTIFF.
         region : Box, optional
-            Voxels at level 0; the whole volume by default.
+            Voxels at level 0, of ``restoration.source`` where that is what is restored; the whole
+            volume by default.
         overwrite : bool
             Whether an earlier export of the same format there is replaced, once this one is
             complete.
+        conversion : Conversion, optional
+            How restored intensities become numbers of the file; float32 as they are by default.
 
         Raises
         ------
@@ -838,6 +971,8 @@ class Session:
             classes=self.classes,
             predictions_folder=self._keeper.folder / "predictions",
             running=self._board.exports,
+            restoration=self._tasks.restoring,
+            conversion=conversion,
         )
         self._need_engine()
         self._board.add_export(export)
@@ -863,17 +998,18 @@ class Session:
         """
         if self._closed:
             return
-        tiles: list[TileUpdate] = []
+        tiles: list[Tile | RestoredTile] = []
         if self._line is not None:
             for event in self._line.events(time.monotonic() + budget_ms / 1000):
                 self._take(event, tiles)
-        if tiles:
-            self._later(self.events.tiles_changed, tuple(tiles))
+        self._tell_tiles(tiles)
         for result in self._board.fetch():
             if isinstance(result, Lesson) and self.volume is not None:
                 self._begin_with(result)
             if isinstance(result, Student) and self.volume is not None:
                 self._student = result
+            if isinstance(result, Restoration) and self.volume is not None:
+                self._begin_to_restore(result)
             if isinstance(result, Volume) and self.volume is not None:
                 # The voxel size may have been corrected while the levels were built.
                 known = self.volume.voxel_size_known
@@ -928,21 +1064,22 @@ class Session:
         self._examples, self._weights = opening.examples, opening.weights
         self._patches = opening.patches
         self._table = ClassTable(opening.state.classes, model.classes if model else ())
-        self._record = LearningRecord(self._device, model)
+        self._tasks = Tasks(self._device, model)
         self._forget_asides()
         self._told_revision = 0
         self.confirmed = opening.state.volume.confirmed
-        self.predictions = PredictionStore(
+        self._tasks.labels = PredictionStore(
             volume.shape,
             tile=self._settings.tile,
             budget_bytes=parts.predictions,
         )
+        doubt = self._restore_as_before(opening.state)
         self._keeper.note("opened", volume=volume.source, fingerprint=volume.fingerprint)
         self._view = None
         self._line = EngineLine(self._make_engine, opening.labels)
         self._need_engine()
         self._tell_everything()
-        for warning in opening.warnings:
+        for warning in filter(None, (*opening.warnings, doubt)):
             self.events.notified.emit(Notice("warning", warning))
 
     def _forget_asides(self) -> None:
@@ -975,6 +1112,9 @@ class Session:
         self.events.annotations_changed.emit(self.labels.revision if self.labels else 0)
         self.events.learning_changed.emit(self.learning)
         self.events.predictions_reset.emit()
+        self.events.restoration_changed.emit()
+        self.events.restored_reset.emit()
+        self.events.task_changed.emit(self.task)
         self.events.places_changed.emit(self.places)
         self._tell_status()
 
@@ -998,7 +1138,7 @@ class Session:
     # -- inside: the engine ------------------------------------------------------------------
 
     def _make_engine(self) -> Engine:
-        settings, project = self.settings, self.project
+        settings = self.settings
         return Engine(
             self._need_volume(),
             network=settings.network,
@@ -1008,7 +1148,7 @@ class Session:
             device=self._device,
             seed=self._seed,
             scout=self._suggest,
-            revision=max([*(project.models() if project else ()), self._record.newest]),
+            revision=self._newest("segment"),
             examples=self._examples,
             patches=self._patches,
             weights=self._weights,
@@ -1020,11 +1160,78 @@ class Session:
         assert self._line is not None
         if not self._line.open:
             self._end_engine()
-            view = None
-            if self._view is not None and self.predictions is not None:
-                view = self._view_command(self.predictions, self._view)
-            self._line.connect(self._record.snapshot, view)
+            self._tasks.engine_started()
+            task = None
+            if self._tasks.restoring is not None:
+                task = self._restore_command(self._tasks.restoring)
+            self._line.connect(self._record.snapshot, self._view_command(), task)
         return self._line
+
+    def _newest(self, task: m.Task) -> int:
+        """Return the newest revision in use of models for a task."""
+        kept = self.project.models(restores=task == "restore") if self.project else ()
+        return max([*kept, self._tasks.records[task].newest])
+
+    def _restore_command(self, restoration: Restoration) -> m.LearnToRestore:
+        self._tasks.asked()
+        cache = shares(self._budget).learning
+        return restoration.command(self._newest("restore"), cache)
+
+    def _change_task(self) -> None:
+        """Tell the engine what is worked on now, and what is known of it."""
+        if self._line is not None and self._line.open:
+            settings, restoring = self.settings, self._tasks.restoring
+            if restoring is not None:
+                self._send(self._restore_command(restoring))
+            else:
+                self._tasks.asked()
+                newest = self._newest("segment")
+                self._send(m.LearnToSegment(settings.network, settings.learning, newest))
+            if self._record.snapshot is not None:
+                self._send(m.Restore(self._record.snapshot))
+            self._send_view()
+        self._save()
+        self._later(self.events.task_changed, self.task)
+        self._later(self.events.model_changed, self.learning.shown_model)
+        self._look_at_learning()
+
+    def _begin_to_restore(self, restoration: Restoration) -> None:
+        """Take over what was opened and checked."""
+        self._tasks.restore(restoration, self.settings.tile)
+        self._tasks.limit(shares(self._budget).predictions)
+        self._keeper.note(
+            "restoring", way=restoration.state.learning.way, sources=restoration.paths
+        )
+        self._later(self.events.restoration_changed)
+        self._later(self.events.restored_reset)
+        self._change_task()
+        for warning in restoration.warnings:
+            self._later(self.events.notified, Notice("warning", warning))
+
+    def _restore_as_before(self, state: ProjectState) -> str:
+        """Open again what the project was restored from; return why not, or ""."""
+        if state.restoration is None:
+            return ""
+        try:
+            found, shown = reopen(
+                self._need_volume(), state.restoration, self.project, budget_bytes=self._budget
+            )
+        except BrushfireError as error:
+            self._tasks.kept = state.restoration
+            return f"The volume cannot be restored as before: choose again what from. {error}"
+        self._tasks.restore(found, self.settings.tile, shown)
+        self._tasks.active = state.task
+        self._tasks.limit(shares(self._budget).predictions)
+        return ""
+
+    def _tell_tiles(self, tiles: list[Tile | RestoredTile]) -> None:
+        for kind, signal in (
+            (Tile, self.events.tiles_changed),
+            (RestoredTile, self.events.restored_tiles_changed),
+        ):
+            told = tuple(TileUpdate(t.box, t.revision) for t in tiles if isinstance(t, kind))
+            if told:
+                self._later(signal, told)
 
     def _end_engine(self) -> None:
         """End the engine and take in the last that it said: a model may be among it."""
@@ -1038,8 +1245,15 @@ class Session:
         if self._line is not None:
             self._line.send(command)
 
-    def _view_command(self, store: PredictionStore, visible: Box) -> m.SetView:
-        return m.SetView(visible, store.revision, store.fresh(), store.room(len(self.classes)))
+    def _view_command(self) -> m.SetView | None:
+        if self._view is None or self.volume is None:
+            return None
+        return self._tasks.view(self._view, self.volume, len(self.classes))
+
+    def _send_view(self) -> None:
+        view = self._view_command()
+        if view is not None:
+            self._send(view)
 
     def _look_at_learning(self) -> None:
         if self.learning is not self._told_learning:
@@ -1078,29 +1292,34 @@ class Session:
         if found:
             self._later(self.events.network_appraised, self._appraiser.newest)
 
-    def _take(self, event: m.Event, tiles: list[TileUpdate]) -> None:
+    def _take(self, event: m.Event, tiles: list[Tile | RestoredTile]) -> None:
+        record = self._tasks.heard_record or LearningRecord(self._device)  # of none: dropped
         match event:
+            case m.TaskChanged(task):
+                self._tasks.changed(task)
             case m.TilePredicted(tile=tile):
-                if (
-                    isinstance(tile, Tile)
-                    and self.predictions is not None
-                    and self.predictions.put(tile)
-                ):
-                    tiles.append(TileUpdate(tile.box, tile.revision))
+                if self._tasks.put(tile):
+                    tiles.append(tile)
+            case m.ModelShown() | m.ModelForgotten() if self._tasks.heard_record is None:
+                pass
             case m.ModelShown(snapshot=snapshot):
-                self._record.take(event)
-                if self._suggestions.go_back(snapshot.revision):
+                record.take(event)
+                segments = self._tasks.heard == "segment"
+                if segments and self._suggestions.go_back(snapshot.revision):
                     self._later(self.events.places_changed, self.places)
                 self._show(snapshot.revision)
                 self._save()
                 self._keeper.note("model shown", revision=snapshot.revision, **snapshot.metrics)
             case m.ModelForgotten():
-                self._record.take(event)
-                self._forget_asides()
-                self._later(self.events.proportions_changed, self._proportions)
-                if self.predictions is not None:
-                    self.predictions.clear()
-                if self._suggestions.clear():
+                record.take(event)
+                segments = self._tasks.heard == "segment"
+                if segments:
+                    self._forget_asides()
+                    self._later(self.events.proportions_changed, self._proportions)
+                store = self._tasks.store(self._tasks.heard)
+                if store is not None:
+                    store.clear()
+                if segments and self._suggestions.clear():
                     self._later(self.events.places_changed, self.places)
                 self._show(0)
                 self._save()
@@ -1124,17 +1343,17 @@ class Session:
                 if error is not None and self._suggestions.is_news(error):
                     self._error(error)
             case m.TurnEnded(turn="engine", outcome="failed", error=error):
-                self._record.take(event)
+                record.take(event)
                 self._board.engine_ended()
                 self._tell_error(ENGINE_FAILED, error)
             case m.TurnEnded(error=error):
-                self._record.take(event)
+                record.take(event)
                 if error is not None:
                     self._error(error)
             case m.Told(level, text):
                 self._later(self.events.notified, Notice(level, text))
             case _:
-                self._record.take(event)
+                record.take(event)
                 if isinstance(event, m.DeviceChosen) and event.why:
                     self._later(self.events.notified, Notice("warning", event.why))
 
@@ -1153,6 +1372,7 @@ class Session:
             learning = replace(learning, schedule=lesson.schedule)
         self._settings = replace(self.settings, network=model.settings, learning=learning)
         self._examples, self._patches, self._weights = examples, patches, model
+        self.work_on("segment")
         line = self._need_engine()
         if lesson.schedule is not None:
             line.send(m.Configure(model.settings, learning))
@@ -1173,10 +1393,14 @@ class Session:
             self._keeper.save_start(examples, patches, self._weights)
 
     def _show(self, revision: int) -> None:
-        if self.predictions is not None:
-            self.predictions.revision = revision
-        self._later(self.events.model_changed, self.learning.shown_model)
-        self._later(self.events.predictions_reset)
+        task = self._tasks.heard
+        store = self._tasks.store(task)
+        if store is not None:
+            store.revision = revision
+        if task == self.task:
+            self._later(self.events.model_changed, self.learning.shown_model)
+        segments = task == "segment"
+        self._later(self.events.predictions_reset if segments else self.events.restored_reset)
 
     def _region_ended(self, job: int, ended: m.TurnEnded) -> None:
         if ended.outcome == "finished" and self.volume is not None:
@@ -1197,8 +1421,11 @@ class Session:
                     volume=reference(self.volume, confirmed=self.confirmed),
                     classes=self.classes,
                     settings=self.settings,
+                    restoration=self._tasks.state,
+                    task=self.task,
                 ),
-                self._record.snapshot,
+                self._segments.snapshot,
+                self._tasks.records["restore"].snapshot,
             )
 
     def _later(self, signal: SignalInstance, *values: Any) -> None:

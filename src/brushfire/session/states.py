@@ -149,7 +149,7 @@ class JobState:
     ----------
     id : int
         To cancel it by.
-    kind : {"pyramid", "export", "start", "save", "worth", "distil"}
+    kind : {"pyramid", "export", "start", "save", "worth", "distil", "restore"}
         What it does.
     title : str
         What it does, for people.
@@ -164,7 +164,7 @@ class JobState:
     """
 
     id: int
-    kind: Literal["pyramid", "export", "start", "save", "worth", "distil"]
+    kind: Literal["pyramid", "export", "start", "save", "worth", "distil", "restore"]
     title: str
     done: int = 0
     total: int = 0
@@ -203,6 +203,10 @@ class SessionEvents(SignalGroup):
     predictions_reset = Signal()
     places_changed = Signal(tuple)
     library_changed = Signal(tuple)
+    task_changed = Signal(str)
+    restoration_changed = Signal()
+    restored_tiles_changed = Signal(tuple)
+    restored_reset = Signal()
     network_appraised = Signal(object)
     proportions_changed = Signal(object)
     job_changed = Signal(object)

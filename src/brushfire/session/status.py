@@ -18,12 +18,52 @@ def status_sentence(session: Session) -> str:
     taught = {value for value, entry in counts.items() if entry.voxels}
     if taught:
         taught |= session.classes_from_start
-    sentence = _learning(session.learning, len(taught), session.confirmed)
+    if session.task == "restore":
+        sentence = _restoring(session.learning)
+    else:
+        sentence = _learning(session.learning, len(taught), session.confirmed)
     return " ".join([sentence, *(_job(job) for job in running)])
 
 
 def _learning(state: LearningState, taught: int, confirmed: bool) -> str:
-    """Return what learning does; so many classes are ``taught``."""
+    """Return what learning from strokes does; so many classes are ``taught``."""
+    shown = _shown(state)
+    match state.phase:
+        case "fitting":
+            return state.message or f"Fitting the first answer to your strokes{_after(shown)}."
+        case "resting":
+            return f"Learning rests: nothing better came. Paint, and it goes on{_after(shown)}."
+        case "idle":
+            pass
+        case _:
+            return _at_work(state, shown)
+    if shown:
+        return f"Not learning{_after(shown)}."
+    if not confirmed:
+        return "Check how the volume is read, then use it."
+    if taught > 1:
+        return "Start learning, and go on painting meanwhile."
+    if taught == 1:
+        return "Paint a second class: learning needs strokes of at least two."
+    return "Paint a few strokes of each class, then start learning."
+
+
+def _restoring(state: LearningState) -> str:
+    """Return what learning to restore does."""
+    shown = _shown(state)
+    match state.phase:
+        case "fitting":
+            return f"Fitting the first answer{_after(shown)}."
+        case "resting":
+            return f"Learning rests: nothing better came for long{_after(shown)}."
+        case "idle":
+            return f"Not learning{_after(shown)}." if shown else "Start learning to restore."
+        case _:
+            return _at_work(state, shown)
+
+
+def _shown(state: LearningState) -> str:
+    """Return which model is shown and how good it is, "" for none."""
     shown = ""
     if state.shown_model is not None:
         shown = f"showing model {state.shown_model}"
@@ -35,27 +75,17 @@ def _learning(state: LearningState, taught: int, confirmed: bool) -> str:
         elif state.restoration is not None:
             where = "on held-out slices" if state.restoration.held_out else "where it learned"
             shown += f", {state.restoration} {where}"
-    match state.phase:
-        case "waiting":
-            return state.message or "Starting."
-        case "fitting":
-            return state.message or f"Fitting the first answer to your strokes{_after(shown)}."
-        case "training":
-            rate = f", {state.steps_per_second:.1f}/s" if state.steps_per_second else ""
-            return f"Learning: step {state.step}{rate}{_after(shown)}."
-        case "resting":
-            return f"Learning rests: nothing better came. Paint, and it goes on{_after(shown)}."
-        case "paused":
-            return f"Paused at step {state.step}{_after(shown)}."
-    if shown:
-        return f"Not learning{_after(shown)}."
-    if not confirmed:
-        return "Check how the volume is read, then use it."
-    if taught > 1:
-        return "Start learning, and go on painting meanwhile."
-    if taught == 1:
-        return "Paint a second class: learning needs strokes of at least two."
-    return "Paint a few strokes of each class, then start learning."
+    return shown
+
+
+def _at_work(state: LearningState, shown: str) -> str:
+    """Return what is said in the phases that both tasks have alike."""
+    if state.phase == "training":
+        rate = f", {state.steps_per_second:.1f}/s" if state.steps_per_second else ""
+        return f"Learning: step {state.step}{rate}{_after(shown)}."
+    if state.phase == "paused":
+        return f"Paused at step {state.step}{_after(shown)}."
+    return state.message or "Starting."
 
 
 def _after(shown: str) -> str:

@@ -1,0 +1,358 @@
+"""Resolve what restoring means: which volumes on which grid, which network, what is doubtful."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brushfire.engine.messages import LearnToRestore
+from brushfire.errors import Cancelled, LearningError, ProjectError, VolumeError
+from brushfire.geometry import Box, Triple, triple
+from brushfire.learning.restoring import RestorationSettings, suggest_restoration_network
+from brushfire.learning.restoring.settings import check_way
+from brushfire.project import RestorationState
+from brushfire.session.memory import shares
+from brushfire.session.opening import reference
+from brushfire.volumes import Volume, open_volume
+from brushfire.volumes.resampling import grid_around, resampled
+from brushfire.volumes.stacking import check_same_grid, stack_channels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from brushfire.geometry import Scale
+    from brushfire.jobs import Work
+    from brushfire.learning.restoring import Way
+    from brushfire.learning.restoring.checks import Finding
+    from brushfire.networks.settings import NetworkSettings
+    from brushfire.networks.snapshot import ModelSnapshot
+    from brushfire.project import Project, VolumeReference
+    from brushfire.session.session import Session
+
+_LEAST_SPLITS = 2
+_READING_SHARE = 4  # of what learning may keep: that part goes to volumes beside the first
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What is restored, and what it is learned from, on one grid.
+
+    Parameters
+    ----------
+    state : RestorationState
+        What the project keeps of it: settings, and where the volumes are.
+    source : Volume
+        What is restored: the session's volume, that on a finer grid, or parts of a scan as
+        channels. Tiles, regions and exports of what is restored count its voxels.
+    target : Volume or None
+        What it should look like.
+    target_origin : tuple of int
+        Voxel of the source, z, y, x, where the target begins.
+    warnings : tuple of str
+        What is doubtful about them, in sentences.
+    """
+
+    state: RestorationState
+    source: Volume
+    target: Volume | None = None
+    target_origin: Triple = (0, 0, 0)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """Channels that are restored."""
+        return self.state.network.restored
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """A name for each of them."""
+        names = self.source.channels if self.target is None else self.target.channels
+        if len(names) == self.outputs:
+            return names
+        return tuple(f"restored {at + 1}" for at in range(self.outputs))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that it is learned from, beside the volume itself."""
+        noted = (self.state.target, *self.state.splits)
+        return tuple(one.source for one in noted if one is not None and one.source is not None)
+
+    def command(self, revision: int, cache_bytes: int) -> LearnToRestore:
+        """Return what the engine is told.
+
+        Parameters
+        ----------
+        revision : int
+            Newest revision in use of models that restore.
+        cache_bytes : int
+            What learning may keep of all volumes.
+        """
+        return LearnToRestore(
+            self.source,
+            self.state.network,
+            self.learning(cache_bytes),
+            self.target,
+            self.target_origin,
+            revision,
+        )
+
+    def learning(self, cache_bytes: int) -> RestorationSettings:
+        """Return how it is learned under a bound of memory, see `command`."""
+        each = (cache_bytes - cache_bytes // _READING_SHARE) // (1 if self.target is None else 2)
+        return replace(self.state.learning, cache_bytes=each)
+
+    def on_source(self, box: Box, volume: Volume) -> Box:
+        """Return a box of the volume as one of the source, which may have finer voxels."""
+        if self.source.shape == volume.shape:
+            return box
+        ratio = [n / m for n, m in zip(self.source.shape, volume.shape, strict=True)]
+        start = [int(a * r) for a, r in zip(box.start, ratio, strict=True)]
+        # What is one voxel thick stays so: a view shows one slice.
+        sizes = [1 if n == 1 else round(n * r) for n, r in zip(box.shape, ratio, strict=True)]
+        stop = [a + n for a, n in zip(start, sizes, strict=True)]
+        return Box(triple(start), triple(stop)).clip(self.source.shape)
+
+
+def prepare_restoring(
+    session: Session,
+    way: Way,
+    *,
+    target: Any,
+    splits: Sequence[Any],
+    offset: Scale | None,
+    refine: bool,
+    network: NetworkSettings | None,
+    learning: RestorationSettings | None,
+) -> Work:
+    """Return the work of opening and checking what is restored from, which gives a `Restoration`.
+
+    Parameters
+    ----------
+    session : Session
+        With an open volume.
+    way, target, splits, offset, refine, network, learning
+        As of `Session.restore_from`.
+
+    Raises
+    ------
+    ProjectError
+        What was given does not belong to this way.
+    """
+    volume, budget = session.volume, session.settings.memory_budget_bytes
+    assert volume is not None
+    settings = RestorationSettings(way) if learning is None else learning
+    if settings.way != way:
+        raise ProjectError(
+            "Settings are of the way in which is learned.", got=settings.way, do=f"Choose {way}."
+        )
+    _check_given(way, target, splits, offset)
+    each = _bytes_each(budget, len(splits) + (target is not None))
+
+    def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Restoration:
+        clean = None if target is None else _opened(target, each)
+        parts = [_opened(one, each) for one in splits]
+        remarks = []
+        place = offset
+        if clean is not None and offset is not None and refine:
+            from brushfire.volumes.aligning import align_region
+
+            found = align_region(volume, clean, offset)
+            place = found.offset
+            remarks.append(found.remark)
+        made = _arranged(volume, settings, clean, parts, place, network)
+        if cancelled():
+            raise Cancelled
+        made.source.statistics()  # says in a sentence when there is nothing to learn from
+        if clean is not None:
+            clean.statistics()
+        _ = made.source.fingerprint  # read here, not when it is first needed
+        remarks += [_passed(finding) for finding in _findings(made, volume)]
+        return replace(made, warnings=tuple(text for text in remarks if text))
+
+    return work
+
+
+def reopen(
+    volume: Volume, state: RestorationState, project: Project | None, *, budget_bytes: int
+) -> tuple[Restoration, ModelSnapshot | None]:
+    """Return what a project was restored from, open again, and the model that restores.
+
+    Parameters
+    ----------
+    volume : Volume
+        Of the project.
+    state : RestorationState
+        What the project kept.
+    project : Project or None
+        Which keeps the model.
+    budget_bytes : int
+        Of the whole session.
+
+    Raises
+    ------
+    BrushfireError
+        Something of it is gone, or has changed.
+    """
+    count = len(state.splits) + (state.target is not None)
+    each = _bytes_each(budget_bytes, count)
+    target = None if state.target is None else _found(state.target, each)
+    splits = [_found(one, each) for one in state.splits]
+    made = _arranged(volume, state.learning, target, splits, state.offset, state.network)
+    shown = None
+    if project is not None and state.shown_model is not None:
+        shown = project.load_model(state.shown_model, restores=True)
+    return made, shown
+
+
+def _check_given(way: Way, target: Any, splits: Sequence[Any], offset: Scale | None) -> None:
+    if (target is None) == (way == "pairs"):
+        raise ProjectError(
+            "In the way 'pairs' the volume is learned to look like another one; in no other.",
+            got=f"{'no' if target is None else 'a'} target in the way {way!r}",
+            do="Choose the clean volume or the zoomed scan, or another way.",
+        )
+    if splits and way != "splits":
+        raise ProjectError(
+            "Reconstructions of parts of a scan are learned from in the way 'splits'.",
+            got=f"{len(splits)} of them in the way {way!r}",
+            do="Choose 'splits', or give none.",
+        )
+    if offset is not None and target is None:
+        raise ProjectError(
+            "An offset says where a zoomed scan lies in the volume.",
+            got="no zoomed scan",
+            do="Choose one, or give no offset.",
+        )
+
+
+def _bytes_each(budget: int, count: int) -> int:
+    """Return what each further volume may keep decoded: it is taken from what learning keeps."""
+    return shares(budget).learning // _READING_SHARE // max(1, count)
+
+
+def _opened(given: Any, cache_bytes: int) -> Volume:
+    return given if isinstance(given, Volume) else open_volume(given, cache_bytes=cache_bytes)
+
+
+def _found(noted: VolumeReference, cache_bytes: int) -> Volume:
+    if noted.source is None:
+        raise VolumeError(
+            "What a project was restored from is read again from its file.",
+            got="an array that was in memory only",
+            do="Give it again.",
+        )
+    volume = open_volume(
+        noted.source,
+        axes=noted.axes,
+        voxel_size=noted.voxel_size,
+        time=noted.time,
+        cache_bytes=cache_bytes,
+    )
+    if volume.fingerprint != noted.fingerprint:
+        raise VolumeError(
+            "What a project was restored from has not changed since.",
+            got=f"{noted.source} with other voxels",
+            do="Choose it again if that is meant.",
+        )
+    return volume
+
+
+def _arranged(
+    volume: Volume,
+    learning: RestorationSettings,
+    target: Volume | None,
+    splits: Sequence[Volume],
+    offset: Scale | None,
+    network: NetworkSettings | None,
+) -> Restoration:
+    """Return volumes on one grid, and a network for them; voxels are not read.
+
+    Raises
+    ------
+    VolumeError, LearningError, SettingsError
+        They do not lie on one grid, or do not fit the way or the network.
+    """
+    source, origin = volume, (0, 0, 0)
+    if learning.way == "splits":
+        source = _parts(volume, splits)
+    elif target is not None and offset is not None:
+        grid, origin = grid_around(volume, target.shape, target.voxel_size, offset)
+        source = resampled(volume, grid)
+    elif target is not None:
+        check_same_grid(volume, target)
+    outputs = 1 if target is None else len(target.channels)
+    network = network or suggest_restoration_network(
+        source, learning.way, outputs=outputs, zoomed=offset is not None
+    )
+    check_way(learning, network, len(source.channels))
+    if target is not None and network.restored != outputs:
+        raise LearningError(
+            "A network restores the channels of its target.",
+            got=f"{network.restored} for {outputs}",
+            do=f"Restore {outputs}.",
+        )
+    state = RestorationState(
+        network=network,
+        learning=learning,
+        target=None if target is None else reference(target),
+        splits=tuple(reference(one) for one in splits),
+        offset=offset,
+    )
+    return Restoration(state, source, target, origin)
+
+
+def _parts(volume: Volume, splits: Sequence[Volume]) -> Volume:
+    """Return reconstructions of parts of a scan as channels of one volume."""
+    count = len(splits) or len(volume.channels)
+    if count < _LEAST_SPLITS:
+        raise VolumeError(
+            "Learning from parts of one scan takes two reconstructions of them or more, each from"
+            " other projections.",
+            got="one" if count else "none",
+            do="Give the others too, or learn from the volume alone.",
+        )
+    if not splits:
+        return volume
+    check_same_grid(volume, splits[0])
+    return stack_channels(splits)
+
+
+def _findings(made: Restoration, volume: Volume) -> list[Finding]:
+    from brushfire.learning.restoring.checks import check_noise, check_pair, check_values
+
+    found = check_values(made.source if made.state.learning.way == "splits" else volume)
+    if made.target is not None:
+        found += check_values(made.target)
+        if made.state.offset is None:
+            found.append(check_pair(made.source, made.target, made.target_origin))
+    if made.state.learning.way == "blind":
+        found.append(check_noise(volume))
+    return found
+
+
+def _passed(found: Finding) -> str:
+    """Return what to warn of, "" for nothing.
+
+    Raises
+    ------
+    VolumeError
+        Nothing can be learned from what was given.
+    """
+    if found.severity == "refusal":
+        raise VolumeError(
+            "What is learned from shows the same at the same place.",
+            got=found.text,
+            do="Choose other volumes, or align these.",
+        )
+    return found.text if found.severity == "warning" else ""
+
+
+def is_among(path: Path, restoration: Restoration | None) -> bool:
+    """Whether ``path`` is, or holds, a file that is learned from."""
+    places = []
+    for noted in () if restoration is None else restoration.paths:
+        with suppress(OSError):
+            places.append(Path(noted).resolve())
+    return any(path == place or path in place.parents for place in places)
