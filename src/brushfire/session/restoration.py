@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brushfire.engine.messages import LearnToRestore
-from brushfire.errors import Cancelled, LearningError, ProjectError, VolumeError
+from brushfire.errors import Cancelled, ProjectError, VolumeError
 from brushfire.geometry import Box, Triple, triple
 from brushfire.learning.restoring import RestorationSettings, suggest_restoration_network
+from brushfire.learning.restoring.fitness import region_of
 from brushfire.learning.restoring.settings import check_way
 from brushfire.project import RestorationState
 from brushfire.session.memory import shares
@@ -274,25 +275,18 @@ def _arranged(
     VolumeError, LearningError, SettingsError
         They do not lie on one grid, or do not fit the way or the network.
     """
-    source, origin = volume, (0, 0, 0)
+    source, origin = volume, None
     if learning.way == "splits":
         source = _parts(volume, splits)
     elif target is not None and offset is not None:
         grid, origin = grid_around(volume, target.shape, target.voxel_size, offset)
         source = resampled(volume, grid)
-    elif target is not None:
-        check_same_grid(volume, target)
     outputs = 1 if target is None else len(target.channels)
     network = network or suggest_restoration_network(
         source, learning.way, outputs=outputs, zoomed=offset is not None
     )
     check_way(learning, network, len(source.channels))
-    if target is not None and network.restored != outputs:
-        raise LearningError(
-            "A network restores the channels of its target.",
-            got=f"{network.restored} for {outputs}",
-            do=f"Restore {outputs}.",
-        )
+    region = region_of(source, target, learning, network, origin)
     state = RestorationState(
         network=network,
         learning=learning,
@@ -300,7 +294,7 @@ def _arranged(
         splits=tuple(reference(one) for one in splits),
         offset=offset,
     )
-    return Restoration(state, source, target, origin)
+    return Restoration(state, source, target, region.start)
 
 
 def _parts(volume: Volume, splits: Sequence[Volume]) -> Volume:
