@@ -15,7 +15,7 @@ from brushfire.learning.restoring.fitness import region_of
 from brushfire.learning.restoring.settings import check_way
 from brushfire.project import RestorationState
 from brushfire.session.memory import shares
-from brushfire.session.opening import reference
+from brushfire.session.opening import open_reference, reference
 from brushfire.volumes import Volume, open_volume
 from brushfire.volumes.resampling import grid_around, resampled
 from brushfire.volumes.stacking import check_same_grid, stack_channels
@@ -244,13 +244,7 @@ def _found(noted: VolumeReference, cache_bytes: int) -> Volume:
             got="an array that was in memory only",
             do="Give it again.",
         )
-    volume = open_volume(
-        noted.source,
-        axes=noted.axes,
-        voxel_size=noted.voxel_size,
-        time=noted.time,
-        cache_bytes=cache_bytes,
-    )
+    volume = open_reference(noted, cache_bytes)
     if volume.fingerprint != noted.fingerprint:
         raise VolumeError(
             "What a project was restored from has not changed since.",
@@ -268,7 +262,7 @@ def _arranged(
     offset: Scale | None,
     network: NetworkSettings | None,
 ) -> Restoration:
-    """Return volumes on one grid, and a network for them; voxels are not read.
+    """Return volumes on one grid, and a network for them; few voxels are read.
 
     Raises
     ------
