@@ -54,6 +54,7 @@ from brushfire.session.opening import (
     TILE,
     check_opening,
     first_classes,
+    open_reference,
     reference,
     resolve_opening,
     suggest_network,
@@ -355,14 +356,7 @@ class Session:
                 got=folder,
                 do="Open the array with the project folder as its project_folder.",
             )
-        volume = open_volume(
-            reference.source,
-            axes=reference.axes,
-            voxel_size=reference.voxel_size,
-            time=reference.time,
-            cache_bytes=self._cache_bytes,
-        )
-        self._adopt(volume, project.folder)
+        self._adopt(open_reference(reference, self._cache_bytes), project.folder)
 
     def confirm_volume(self, voxel_size: Scale | None = None) -> None:
         """Say that axes and voxel size are right, or correct the voxel size (um, z, y, x)."""
@@ -1352,10 +1346,13 @@ class Session:
                     self._error(error)
             case m.Told(level, text):
                 self._later(self.events.notified, Notice(level, text))
+            case m.DeviceChosen(why=why):
+                for each in self._tasks.records.values():
+                    each.take(event)
+                if why:
+                    self._later(self.events.notified, Notice("warning", why))
             case _:
                 record.take(event)
-                if isinstance(event, m.DeviceChosen) and event.why:
-                    self._later(self.events.notified, Notice("warning", event.why))
 
     def _begin_with(self, lesson: Lesson) -> None:
         """Take over what was learned elsewhere."""
