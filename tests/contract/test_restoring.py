@@ -150,7 +150,8 @@ def test_a_loss_that_is_no_number_ends_at_the_last_good_model(way: Way) -> None:
 def test_going_back_and_going_on(way: Way) -> None:
     learner = make(way)
     learner.fit()
-    first = learner.propose().snapshot
+    proposed = learner.propose()
+    first, first_found = proposed.snapshot, proposed.now
     for _ in range(40):
         learner.step()
     second = learner.propose()
@@ -162,7 +163,9 @@ def test_going_back_and_going_on(way: Way) -> None:
     assert not learner.can_undo
     assert learner.step_count == 0
     # What is no better than what was left is not shown.
-    assert learner.propose().snapshot is None
+    kept = learner.propose()
+    assert kept.snapshot is None
+    assert kept.now == first_found
 
     other = make(way)
     other.restore([first, second.snapshot])
@@ -198,6 +201,19 @@ def test_memory_is_kept_to(way: Way) -> None:
     learner.limit(cost / 50)
     with pytest.raises(LearningError, match="fits into the memory"):
         learner.step()
+
+
+def test_where_there_is_nothing_to_judge_by_the_newest_is_shown() -> None:
+    clean, noisy = blobs()
+    clean[4] = np.nan
+    learner = learner_for("pairs", noisy, clean)
+    assert learner.held_out == (4,)
+    learner.fit()
+    first = learner.propose()
+    assert first.snapshot is not None
+    assert read_evaluation(first.snapshot.metrics) is None
+    learner.step()
+    assert learner.propose().snapshot is not None
 
 
 def test_slices_are_looked_at_in_squares_that_fit() -> None:

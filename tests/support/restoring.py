@@ -58,7 +58,7 @@ def learner_for(
     network: NetworkSettings | None = None,
     seed: int = 0,
     step_bytes: float = float("inf"),
-    target_origin: tuple[int, int, int] = (0, 0, 0),
+    target_origin: tuple[int, int, int] | None = None,
     **options: Any,
 ) -> RestorationLearner:
     settings = RestorationSettings(way, **{"patch": 48, **options})

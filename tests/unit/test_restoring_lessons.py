@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,9 @@ from tests.support.restoring import as_volume, blobs, learner_for, network_for
 from brushfire.errors import LearningError, SettingsError
 from brushfire.geometry import Box
 from brushfire.learning.restoring.division import divide
-from brushfire.learning.restoring.lessons import Lesson, as_given, hide, masked
+from brushfire.learning.restoring.hiding import hide, masked
+from brushfire.learning.restoring.learner import RestorationLearner
+from brushfire.learning.restoring.lessons import Lesson, as_given
 from brushfire.learning.restoring.settings import (
     FACTS,
     WAYS,
@@ -24,9 +24,6 @@ from brushfire.learning.restoring.settings import (
     check_way,
     suggest_restoration_network,
 )
-
-if TYPE_CHECKING:
-    from brushfire.learning.restoring.learner import RestorationLearner
 
 PARTS = 4
 
@@ -169,7 +166,7 @@ def test_a_target_may_cover_a_part_of_the_volume() -> None:
     assert learner.evaluate().pixels <= 30 * 50 * len(learner.held_out)
 
 
-def test_a_target_outside_of_the_volume_is_refused() -> None:
+def test_pairs_that_do_not_fit_are_refused() -> None:
     clean, noisy = blobs()
     with pytest.raises(LearningError, match="lies inside the volume"):
         learner_for("pairs", noisy, clean, target_origin=(0, 1, 0))
@@ -181,6 +178,12 @@ def test_a_target_outside_of_the_volume_is_refused() -> None:
         learner_for("blind", noisy, clean)
     with pytest.raises(SettingsError, match="channels of its target"):
         learner_for("pairs", noisy, np.stack([clean, clean]))
+    with pytest.raises(LearningError, match="have one shape"):
+        learner_for("pairs", noisy, clean[:4])
+    coarse = as_volume(clean).with_voxel_size((2.0, 1.0, 1.0))
+    settings = RestorationSettings("pairs")
+    with pytest.raises(LearningError, match="have one voxel size"):
+        RestorationLearner(as_volume(noisy), coarse, network_for("pairs"), settings, device="cpu")
 
 
 def test_intensities_beyond_single_precision_are_refused() -> None:
@@ -250,6 +253,7 @@ def test_networks_that_do_not_suit_a_way_are_refused() -> None:
     for way, changes, channels in [
         ("pairs", {"restored": 0}, 1),
         ("splits", {"splits": ""}, 2),
+        ("splits", {}, 1),
         ("blind", {"splits": "x:1"}, 1),
         ("neighbours", {"slices": 3}, 1),
         ("blind", {"restored": 2}, 1),

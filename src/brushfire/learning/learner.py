@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brushfire.errors import LearningError, ModelError
+from brushfire.errors import LearningError
+from brushfire.learning.continuing import check_continues, diverged
 from brushfire.learning.crossvalidation import cross_validate
 from brushfire.learning.doubts import find_doubts
 from brushfire.learning.evaluation import evaluate_model, regions_of
@@ -333,13 +334,7 @@ class Learner:
         self._trainer = None
         if self._history:
             self._race.show(self._load(self._history[-1]))
-        kept = "The last good model is kept. " if self._history else ""
-        return LearningError(
-            "The loss of a training step and its gradients are finite numbers.",
-            got=got,
-            do=f"{kept}Choose a lower learning rate, look for extreme intensities in the volume, "
-            "and start again.",
-        )
+        return diverged(got, kept=bool(self._history))
 
     def evaluate(self) -> Evaluation:
         """Return how the shown model does, or what was learned where none is shown.
@@ -527,12 +522,7 @@ class Learner:
             If it was made for other settings or channels, or is damaged.
         """
         snapshot = models[-1]
-        if snapshot.settings != self._network or snapshot.channels != len(self._volume.channels):
-            raise ModelError(
-                "A model continues with the network settings and channels it was made with.",
-                got=f"{snapshot.settings}, {snapshot.channels} channel(s)",
-                do="Choose those settings, or reset learning.",
-            )
+        check_continues(snapshot, self._network, len(self._volume.channels))
         self._race.show(self._load(snapshot))
         self._revision = max(self._revision, *(model.revision for model in models))
         self._steps = self._better_at = int(snapshot.metrics.get("step", 0))

@@ -44,7 +44,7 @@ def decided(kind: str, comparison: Comparison, decision: Decision) -> str:
             said = f"Kept: {name} is worse on the held-out strokes ({new}, shown {old})."
         case "no better":
             said = f"Kept: {name} is no better on the held-out strokes ({new}, shown {old})."
-    return _sentence(said)
+    return sentence(said)
 
 
 def first(kind: str, mean: float | None, *, among: int) -> str:
@@ -52,18 +52,18 @@ def first(kind: str, mean: float | None, *, among: int) -> str:
     name = name_of(kind)
     score = "" if mean is None else f": {mean:.2f}"
     if among > 1:
-        return _sentence(f"{name} agrees best with the held-out strokes{score}.")
-    return _sentence(f"{name} is the first answer to your strokes{score}.")
+        return sentence(f"{name} agrees best with the held-out strokes{score}.")
+    return sentence(f"{name} is the first answer to your strokes{score}.")
 
 
 def knows_classes(kind: str) -> str:
     """Say that a model is shown because it has the classes of the strokes."""
-    return _sentence(f"{name_of(kind)} knows the classes of your strokes; the one before did not.")
+    return sentence(f"{name_of(kind)} knows the classes of your strokes; the one before did not.")
 
 
 def follows_fit(kind: str) -> str:
     """Say that a fit is shown where no stroke can be held out."""
-    return _sentence(
+    return sentence(
         f"{name_of(kind)} follows your strokes. The network learns on; there are too few strokes"
         " to judge it by."
     )
@@ -76,7 +76,7 @@ def keeps_fit(kind: str) -> str:
 
 def newest(kind: str) -> str:
     """Say that there is no choice because nothing is to be held out."""
-    return _sentence(f"{name_of(kind)}, the newest: nothing is held out to choose by.")
+    return sentence(f"{name_of(kind)}, the newest: nothing is held out to choose by.")
 
 
 def went_back(snapshot: ModelSnapshot) -> Verdict:
@@ -104,5 +104,6 @@ def _two(new: float, old: float) -> tuple[str, str]:
     return f"{new:.4f}", f"{old:.4f}"
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return a text with a capital at its beginning."""
     return text[0].upper() + text[1:]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brushfire.learning.continuing import follow
 from brushfire.learning.convex import class_weights
 from brushfire.learning.crossfits import CrossFits
 from brushfire.learning.disturbance import disturbed, noise_level
@@ -342,15 +343,4 @@ class Trainer:
         From the first step on with the full decay: they begin at a fit, which is worth keeping,
         and they are the teacher where nothing is labelled.
         """
-        decay = self._settings.average
-        pairs = zip(self.average.parameters(), self._model.parameters(), strict=True)
-        with torch.no_grad():
-            for mean, new in pairs:
-                mean.lerp_(new, 1 - decay)
-            # What layers were normalised by goes with their weights.
-            seen = zip(self.average.layers.buffers(), self._model.layers.buffers(), strict=True)
-            for kept, newest in seen:
-                if kept.is_floating_point():
-                    kept.lerp_(newest, 1 - decay)
-                else:
-                    kept.copy_(newest)
+        follow(self.average, self._model, self._settings.average)

@@ -10,11 +10,12 @@ import torch
 
 from brushfire.learning.restoring.lessons import as_given
 from brushfire.learning.restoring.reports import RestorationEvaluation
-from brushfire.learning.restoring.scores import ssim
+from brushfire.learning.restoring.scores import psnr, range_of, ssim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from brushfire.learning.restoring.lessons import Lesson
@@ -80,32 +81,34 @@ def judge_given(
 def _judge(
     answers: Sequence[Answer], lessons: Sequence[Lesson], *, truth: bool
 ) -> RestorationEvaluation:
-    targets = [_array(lesson.target) for lesson in lessons]
-    known = [_array(lesson.weight) > 0 for lesson in lessons]
-    apart = [
-        np.square(answer.astype(np.float64) - target)[valid]
-        for answer, target, valid in zip(answers, targets, known, strict=True)
+    each = [
+        (answer, _array(lesson.target), _array(lesson.weight) > 0)
+        for answer, lesson in zip(answers, lessons, strict=True)
     ]
-    pixels = sum(one.size for one in apart)
-    loss = sum(float(one.sum()) for one in apart) / max(pixels, 1)
-    if not truth or pixels == 0:
-        return RestorationEvaluation(loss, pixels=pixels)
-    peaks, likeness = [], []
-    each = list(zip(answers, targets, known, strict=True))
-    for output in range(targets[0].shape[0]):
-        ofs = [(a[output], t[output], k[output]) for a, t, k in each]
-        values = np.concatenate([t[k] for _, t, k in ofs])
-        span = float(np.ptp(values)) if values.size else 0.0
-        error = np.concatenate([np.square(a.astype(np.float64) - t)[k] for a, t, k in ofs])
-        if span <= 0:
-            continue
-        peaks.append(10 * np.log10(span**2 / max(float(error.mean()), 1e-30)))
-        likeness += [ssim(a, t, data_range=span, valid=k) for a, t, k in ofs]
-    if not peaks:
-        return RestorationEvaluation(loss, pixels=pixels)
-    finite = [one for one in likeness if np.isfinite(one)]
-    similar = float(np.mean(finite)) if finite else None
-    return RestorationEvaluation(loss, float(np.mean(peaks)), similar, pixels=pixels)
+    pixels = sum(int(known.sum()) for _, _, known in each)
+    if not pixels:
+        return RestorationEvaluation(float("nan"))
+    apart = sum(float(np.square(a - t)[k].sum(dtype=np.float64)) for a, t, k in each)
+    found = RestorationEvaluation(apart / pixels, pixels=pixels)
+    if not truth:
+        return found
+    outputs = range(each[0][1].shape[0])
+    scores = [_scores([(a[one], t[one], k[one]) for a, t, k in each]) for one in outputs]
+    peaks, alike = (np.array([score[at] for score in scores]) for at in (0, 1))
+    if not np.isfinite(peaks).all():
+        return found
+    similar = float(alike.mean()) if np.isfinite(alike).all() else None
+    return replace(found, psnr=float(peaks.mean()), ssim=similar)
+
+
+def _scores(images: Sequence[tuple[Answer, Answer, NDArray[np.bool_]]]) -> tuple[float, float]:
+    """Return PSNR over all images of a channel, and mean SSIM, by the span of all their truth."""
+    answer, truth = (np.concatenate([one[at][one[2]] for one in images]) for at in (0, 1))
+    span = range_of(truth)
+    alike = np.array([ssim(a, t, data_range=span, valid=k) for a, t, k in images])
+    alike = alike[np.isfinite(alike)]
+    similar = float(alike.mean()) if alike.size else float("nan")
+    return psnr(answer, truth, data_range=span), similar
 
 
 def _array(values: Tensor) -> Answer:

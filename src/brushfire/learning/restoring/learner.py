@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from brushfire.errors import LearningError, ModelError, SettingsError
-from brushfire.geometry import Box
-from brushfire.learning.reasons import name_of
-from brushfire.learning.reports import Proposal, StepReport, Verdict
+from brushfire.learning.continuing import check_continues, diverged
+from brushfire.learning.reports import Proposal, StepReport
 from brushfire.learning.restoring.division import divide
+from brushfire.learning.restoring.fitness import region_of, statistics_of
 from brushfire.learning.restoring.judging import judge, judge_given
 from brushfire.learning.restoring.lessons import Lessons
+from brushfire.learning.restoring.reasons import decided
 from brushfire.learning.restoring.settings import check_way
 from brushfire.learning.restoring.training import RestorationTrainer
 from brushfire.learning.sampler import square_around
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brushfire.annotations import AnnotationSnapshot
+    from brushfire.errors import LearningError
     from brushfire.geometry import Triple
+    from brushfire.learning.reports import Verdict
     from brushfire.learning.restoring.lessons import Lesson
     from brushfire.learning.restoring.reports import RestorationEvaluation
     from brushfire.learning.restoring.settings import RestorationSettings
@@ -44,7 +46,6 @@ _LEAST_SIDE = 64
 _MOST_LOST = 5  # steps in a row that come to nothing, until learning ends
 _BATCH = 8  # patches of a step where a processor is not what computes
 _PATIENCE = 1500  # steps without a better model until learning rests
-_CHANCE = 0.002  # dB: less makes no difference
 _HISTORY = 50  # accepted models that can be gone back to
 _HALO_SIDE = 352  # pixels of the part on which a halo is measured
 _HALO_CORE = 64
@@ -64,7 +65,7 @@ class RestorationLearner:
     settings : RestorationSettings
         How it learns.
     target_origin : tuple of int
-        Voxel of the volume, z, y, x, where the target begins.
+        Voxel of the volume, z, y, x, where the target begins; without it both have one shape.
     device : str
         Where, as torch names it: "cpu", "cuda".
     seed : int
@@ -91,15 +92,15 @@ class RestorationLearner:
         network: NetworkSettings,
         settings: RestorationSettings,
         *,
-        target_origin: Triple = (0, 0, 0),
+        target_origin: Triple | None = None,
         device: str,
         seed: int = 0,
         revision: int = 0,
         step_bytes: float = math.inf,
     ) -> None:
         check_way(settings, network, len(volume.channels))
-        self._region = _region_of(volume, target, settings, network, target_origin)
-        self._volume, self._target, self._origin = volume, target, target_origin
+        self._region = region_of(volume, target, settings, network, target_origin)
+        self._volume, self._target, self._origin = volume, target, self._region.start
         self._network, self._settings = network, settings
         self._device = torch.device(device)
         self._seed = seed
@@ -114,7 +115,8 @@ class RestorationLearner:
         self._seconds = 0.0
         self._revision = revision
         self._history: list[ModelSnapshot] = []
-        self._bar: RestorationEvaluation | None = None  # of the shown model, or one that was left
+        self._found: RestorationEvaluation | None = None  # of the shown model
+        self._left: RestorationEvaluation | None = None  # of one that the user went back from
         self._judged: tuple[list[Lesson], RestorationEvaluation | None] | None = None
         self._trainer: RestorationTrainer | None = None
         self._block: Block | None = None
@@ -235,13 +237,7 @@ class RestorationLearner:
         self._trainer = None
         if self._history:
             self._load(self._history[-1])
-        kept = "The last good model is kept. " if self._history else ""
-        return LearningError(
-            "The loss of a training step and its gradients are finite numbers.",
-            got=got,
-            do=f"{kept}Choose a lower learning rate, look for extreme intensities in the volume, "
-            "and start again.",
-        )
+        return diverged(got, kept=bool(self._history))
 
     def evaluate(self) -> RestorationEvaluation:
         """Return how what was learned does on held-out slices."""
@@ -251,7 +247,8 @@ class RestorationLearner:
         truth = self._settings.way == "pairs"
         if self._judged is None:
             side = self._side()
-            lessons = self._lessons.judged(model, side, max(1, _SCORE_PIXELS // side**2))
+            area = math.prod(min(side, size) for size in self._volume.shape[1:])
+            lessons = self._lessons.judged(model, side, max(1, _SCORE_PIXELS // area))
             self._judged = lessons, judge_given(model, lessons, truth=truth)
         lessons, given = self._judged
         held = self._division.any_held
@@ -270,12 +267,12 @@ class RestorationLearner:
         started = time.perf_counter()
         trainer = self._ready_trainer()
         kind = "trained" if trainer.steps else "fitted"
-        found, before = self._evaluate(trainer.average), self._bar
-        verdict = _verdict(kind, found, before)
+        found, before = self._evaluate(trainer.average), self._found
+        verdict = decided(kind, found, before, self._left)
         snapshot = None
         if verdict.accepted:
             snapshot = self._accept(trainer.average, found, verdict)
-            self._bar, self._better_at = found, trainer.steps
+            self._found, self._left, self._better_at = found, None, trainer.steps
         self._seconds += time.perf_counter() - started
         return Proposal(snapshot, found, before, verdict)
 
@@ -321,10 +318,9 @@ class RestorationLearner:
         if not self.can_undo:
             return None
         self._history.pop()
-        left = self._bar
+        left = self._left or self._found
         self._load(self._history[-1])
-        if left is not None and self._bar is not None:
-            self._bar = max(left, self._bar, key=lambda one: one.score)
+        self._left = left
         return self._history[-1]
 
     def restore(self, models: Sequence[ModelSnapshot]) -> None:
@@ -341,12 +337,7 @@ class RestorationLearner:
             If it was made for other settings or channels, or is damaged.
         """
         snapshot = models[-1]
-        if snapshot.settings != self._network or snapshot.channels != len(self._volume.channels):
-            raise ModelError(
-                "A model continues with the network settings and channels it was made with.",
-                got=f"{snapshot.settings}, {snapshot.channels} channel(s)",
-                do="Choose those settings, or reset learning.",
-            )
+        check_continues(snapshot, self._network, len(self._volume.channels))
         self._divide([int(z) for z in snapshot.metrics.get("held_out_slices", ())])
         self._load(snapshot)
         self._revision = max(self._revision, *(model.revision for model in models))
@@ -358,7 +349,7 @@ class RestorationLearner:
         self._better_at = int(snapshot.metrics.get("step", 0))
         self._trainer = RestorationTrainer(model, self._settings, steps=self._better_at)
         self._judged = None
-        self._bar = self._evaluate(self._trainer.average)
+        self._found, self._left = self._evaluate(self._trainer.average), None
 
     def shrink(self) -> bool:
         """Halve the work of a step after running out of memory; False when nothing is left."""
@@ -385,14 +376,15 @@ class RestorationLearner:
     def _look_again(self) -> None:
         """Judge by other squares from now on, the shown model included."""
         self._judged = self._block = None
-        if self._bar is not None and self._history:
+        self._left = None
+        if self._history:
             shown = RestorationModel.from_snapshot(self._history[-1], self._device)
-            self._bar = self._evaluate(shown)
+            self._found = self._evaluate(shown)
 
     def _ready_trainer(self) -> RestorationTrainer:
         """Return what trains; make it, with a new network, where there is none yet."""
         if self._trainer is None:
-            mean, std = _statistics_of(self._volume)
+            mean, std = statistics_of(self._volume)
             target_mean, target_std = self._of_target(mean, std)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._seed)
@@ -412,83 +404,7 @@ class RestorationLearner:
     ) -> tuple[Sequence[float], Sequence[float]]:
         """Return mean and standard deviation of each restored channel."""
         if self._target is not None:
-            return _statistics_of(self._target)
+            return statistics_of(self._target)
         if self._settings.way == "splits":
             return [float(np.mean(mean))], [float(np.mean(std))]
         return mean, std
-
-
-def _region_of(
-    volume: Volume,
-    target: Volume | None,
-    settings: RestorationSettings,
-    network: NetworkSettings,
-    origin: Triple,
-) -> Box:
-    """Return where in a volume there is a target, having checked that they fit each other."""
-    whole = Box.of_shape(volume.shape)
-    if settings.way != "pairs":
-        if target is not None:
-            raise SettingsError(
-                "Only pairs have a target of their own.",
-                got=f"a target in the way {settings.way!r}",
-                do="Choose the way 'pairs', or give no target.",
-            )
-        return whole
-    if target is None:
-        raise SettingsError(
-            "Pairs are a noisy volume and a clean one.",
-            got="no clean one",
-            do="Give the volume that it should look like, or choose another way.",
-        )
-    if network.restored != len(target.channels):
-        raise SettingsError(
-            "A network restores the channels of its target.",
-            got=f"{network.restored} for {len(target.channels)}",
-            do=f"Restore {len(target.channels)}.",
-        )
-    region = Box.of_shape(target.shape).shift(origin)
-    if not whole.contains(region):
-        raise LearningError(
-            "What is learned from lies inside the volume that is restored.",
-            got=f"a target of {target.shape} voxels at {tuple(origin)} of {volume.shape}",
-            do="Check where it begins, and that both have the same voxel size.",
-        )
-    return region
-
-
-def _statistics_of(volume: Volume) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel, as single precision can hold them."""
-    found = volume.statistics()
-    values = np.array([found.mean, found.std], np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        held = values.astype(np.float32)
-    if not (np.isfinite(held).all() and (held[1] > 0).all()):
-        raise LearningError(
-            "Intensities are of a size that single precision can tell apart.",
-            got=f"a mean of {values[0].tolist()} and a spread of {values[1].tolist()}"
-            f" in {volume.name}",
-            do="Scale the volume to values near 1, and open it again.",
-        )
-    return list(found.mean), list(found.std)
-
-
-def _verdict(
-    kind: str, found: RestorationEvaluation, before: RestorationEvaluation | None
-) -> Verdict:
-    """Return whether a model is shown in place of one of before, and why."""
-    name = name_of(kind)
-    where = "on held-out slices" if found.held_out else "where it learned"
-    if not math.isfinite(found.score):
-        return Verdict(kind, before is None, f"Kept: {name} cannot be compared {where}.")
-    if before is None:
-        reason = f"{name} is the first answer: {found} {where}."
-        return Verdict(kind, True, reason[0].upper() + reason[1:])
-    gain = found.score - before.score
-    if gain > _CHANCE:
-        reason = f"{name} restores better {where}: {found}, before {before}."
-        return Verdict(kind, True, reason[0].upper() + reason[1:], gain, _CHANCE)
-    said = "worse" if gain < -_CHANCE else "no better"
-    return Verdict(
-        kind, False, f"Kept: {name} is {said} {where} ({found}, shown {before}).", gain, _CHANCE
-    )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from brushfire.errors import LearningError
 from brushfire.geometry import Box
+from brushfire.learning.restoring.hiding import hide, masked
 from brushfire.learning.sampler import SlabCache
 
 if TYPE_CHECKING:
@@ -154,22 +154,28 @@ class Lessons:
         z, near = self._places[int(rng.integers(len(self._places)))]
         taught = self._division.taught(z)
         edge = min(_EDGE, side // _EDGE_SHARE)
-        start, stop = [z], [z + 1]
-        for axis in (1, 2):
-            size = min(side, self._shape[axis])
-            low = max(taught.start[axis] - edge, 0)
-            high = min(taught.stop[axis] + edge, self._shape[axis]) - size
-            low, high = (low, high) if low <= high else (high, low)
-            first = int(rng.integers(max(low, 0), min(high, self._shape[axis] - size) + 1))
-            start.append(first)
-            stop.append(first + size)
-        box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-        crop = self._crop(box, near, taught, edge)
+        crop = self._crop(self._square(taught, side, edge, rng), near, taught, edge)
         if self._augment:
             square = crop.weight.shape[0] == crop.weight.shape[1]
             quarters = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
             crop = crop.turned(quarters, flip=bool(rng.integers(2)))
         return self._lesson(model, crop, rng)
+
+    def _square(self, taught: Box, side: int, edge: int, rng: np.random.Generator) -> Box:
+        """Return a square somewhere in what teaches, or around it where that is smaller.
+
+        It may stick out by the edge that does not count, so that all of what teaches does.
+        """
+        start, stop = [taught.start[0]], [taught.stop[0]]
+        for first, last, whole in zip(
+            taught.start[1:], taught.stop[1:], self._shape[1:], strict=True
+        ):
+            size = min(side, whole)
+            ends = sorted((first - edge, last + edge - size))
+            low, high = (min(max(end, 0), whole - size) for end in ends)
+            start.append(int(rng.integers(low, high + 1)))
+            stop.append(start[-1] + size)
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
     def judged(self, model: RestorationModel, side: int, most: int) -> list[Lesson]:
         """Return lessons to judge by, always the same ones.
@@ -288,68 +294,6 @@ def as_given(model: RestorationModel, lesson: Lesson) -> Tensor | None:
     if model.settings.splits:
         mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
     return model.normalise_target(middle * std[:, None, None] + mean[:, None, None])
-
-
-def masked(
-    shape: Sequence[int], share: float, rng: np.random.Generator
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which pixels are hidden: one somewhere in each cell, so that no two touch.
-
-    What takes the place of a hidden pixel must not tell of another one that is hidden too.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Rows and columns.
-    share : float
-        Of the pixels, about.
-    rng : Generator
-        Decides which.
-    """
-    side = max(2, round(share**-0.5))
-    cells = [size // side + 2 for size in shape]
-    rows, columns = (
-        rng.integers(0, side - 1, cells) + side * np.arange(count).reshape(at)
-        for count, at in zip(cells, ((-1, 1), (1, -1)), strict=True)
-    )
-    hidden = np.zeros([count * side for count in cells], np.bool_)
-    hidden[rows, columns] = True
-    top, left = rng.integers(0, side, 2)
-    return hidden[top : top + shape[0], left : left + shape[1]]
-
-
-def hide(x: Tensor, hidden: Tensor, slices: int) -> Tensor:
-    """Return normalised intensities with the median of its neighbours in each hidden pixel.
-
-    Parameters
-    ----------
-    x : Tensor
-        (images, channels * slices, y, x).
-    hidden : Tensor
-        (y, x), bool: in the middle slice of each channel.
-    slices : int
-        Slices of a channel.
-    """
-    changed = x.clone()
-    middle = x[:, slices // 2 :: slices]
-    rows, columns = hidden.nonzero(as_tuple=True)
-    wide = functional.pad(middle, (1, 1, 1, 1), mode="reflect")
-    around = [
-        wide[:, :, rows + down, columns + right]
-        for down in range(3)
-        for right in range(3)
-        if (down, right) != (1, 1)
-    ]
-    middle_of_changed = changed[:, slices // 2 :: slices]
-    middle_of_changed[:, :, rows, columns] = _median(torch.stack(around))
-    return changed
-
-
-def _median(values: Tensor) -> Tensor:
-    """Return the median over the first axis, of which there is an even number."""
-    ordered = values.sort(0).values
-    half = len(values) // 2
-    return (ordered[half - 1] + ordered[half]) / 2
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ class RestorationEvaluation:
     Parameters
     ----------
     loss : float
-        Mean squared difference from the target, in variances of the target. Where the target is
-        noisy this holds its noise, which no model can predict.
+        Mean squared difference from the target, in variances of the target; NaN where nothing is
+        known. Where the target is noisy this holds its noise, which no model can predict.
     psnr, ssim : float or None
         Peak signal-to-noise ratio in dB, and structural similarity; None where there is no truth.
     noisy_loss, noisy_psnr, noisy_ssim : float or None
@@ -56,7 +56,10 @@ class RestorationEvaluation:
 
     def to_metrics(self) -> dict[str, Any]:
         """Return it as values that JSON can hold, for the metrics of a model."""
-        return {_KEY: asdict(self)}
+        values = asdict(self)
+        if math.isnan(self.loss):
+            values["loss"] = None
+        return {_KEY: values}
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any]) -> RestorationEvaluation | None:

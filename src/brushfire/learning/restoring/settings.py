@@ -107,7 +107,7 @@ class RestorationSettings:
     loss: Loss = "mse"
     patch: int = 128
     batch: int | None = None
-    learning_rate: float = 4e-3
+    learning_rate: float = 1e-2
     weight_decay: float = 1e-4
     average: float = 0.98
     augment: bool = True
@@ -165,6 +165,12 @@ def check_way(settings: RestorationSettings, network: NetworkSettings, channels:
             "Parts of one scan are learned from, and by a network that is made for them.",
             got=f"the way {settings.way!r} and splits {network.splits!r}",
             do="Choose the way 'splits' and splits 'x:1', or neither.",
+        )
+    if network.splits and channels < 2:
+        raise SettingsError(
+            "Learning from parts of one scan takes two reconstructions of them or more.",
+            got=f"{channels}",
+            do="Add those of the other parts, or learn from the volume alone.",
         )
     if settings.way == "neighbours" and network.slices != 1:
         raise SettingsError(

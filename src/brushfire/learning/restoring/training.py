@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from brushfire.learning.adamw import AdamW
+from brushfire.learning.continuing import follow
 from brushfire.learning.restoring.losses import restoration_loss
 from brushfire.learning.workload import counted
 
@@ -91,7 +92,7 @@ class RestorationTrainer:
         self._optimiser.step(rate)
         self.steps += 1
         self._since += 1
-        self._follow()
+        follow(self.average, self._model, self._settings.average)
         return value, rate
 
     def cost(self, lesson: Lesson) -> int:
@@ -109,21 +110,6 @@ class RestorationTrainer:
         falling = 1 / math.sqrt(1 + self.steps / _FALL)
         usual = self._settings.learning_rate * self._model.layers.rate
         return usual * min(falling, (self._since + 1) / _WARM_UP)
-
-    def _follow(self) -> None:
-        """Move the averaged weights towards the newest."""
-        decay = self._settings.average
-        with torch.no_grad():
-            pairs = zip(self.average.parameters(), self._model.parameters(), strict=True)
-            for mean, new in pairs:
-                mean.lerp_(new, 1 - decay)
-            # What layers were normalised by goes with their weights.
-            seen = zip(self.average.layers.buffers(), self._model.layers.buffers(), strict=True)
-            for kept, newest in seen:
-                if kept.is_floating_point():
-                    kept.lerp_(newest, 1 - decay)
-                else:
-                    kept.copy_(newest)
 
 
 def _least_squares(model: RestorationModel, lessons: Iterable[Lesson]) -> tuple[Tensor, Tensor]:
