@@ -254,7 +254,7 @@ def need_model(session: Session) -> int:
     project = session.project
     if project is None or project.state.shown_model is None:
         raise ModelError(
-            "Masks are made by a model that has learned.",
+            "This needs a model that has learned.",
             got="a project without a model",
             do="Run 'brushfire train' on it first, or start learning in the window.",
         )
