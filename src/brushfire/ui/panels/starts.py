@@ -276,6 +276,8 @@ class SaveForm(QWidget):
             self.name.setText(session.project.folder.stem)
         elif session.volume is not None:
             self.name.setText(session.volume.name)
+        if student:
+            self.name.setText(f"{self.name.text()} fast")
         self.name.selectAll()
         self._refresh()
         self.show()
