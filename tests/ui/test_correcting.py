@@ -48,6 +48,7 @@ def test_a_fast_network_is_made_beside_learning_and_chosen(
     learned.wait(fast.choice.isVisible)
     fast.keep.click()
     assert learned.dock.learn.save_form.isVisible()
+    assert learned.dock.learn.save_form.name.text() == f"{learned.folder.stem} fast"
     large, form = session.learning.shown_model, learned.dock.learn.form
     assert form.features.isChecked()
     fast.show_it.click()

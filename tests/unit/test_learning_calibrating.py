@@ -130,7 +130,9 @@ def test_an_estimate_holds_for_one_model() -> None:
     estimated = learner.proportions().estimated
     assert told.shares == pytest.approx(estimated)
     assert learner.evaluate().mean == pytest.approx(told.dice_after), "judged as it is shown"
-    assert Known.of(corrected(learner, store)) is None
+    later = corrected(learner, store)
+    assert Known.of(later) is None
+    assert "shares" not in later.metrics
 
 
 def test_a_second_stage_moves_the_last_layer_and_holds_for_later_models() -> None:

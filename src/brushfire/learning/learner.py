@@ -519,6 +519,8 @@ class Learner:
         if remembered is not None:
             metrics["before"] = remembered.to_metrics()
         snapshot = model.snapshot(self._revision, metrics)
+        if self._history and shares_of(self._history[-1]) and not shares_of(snapshot):
+            self._race.forget()  # an estimate held for the model before: judged without it now
         self._history = [*self._history[1 - _HISTORY :], snapshot]
         self._race.show(winner)
         return snapshot
