@@ -98,13 +98,13 @@ def test_the_panel_exports_a_slice_and_says_where_it_is(painted: Window, tmp_pat
     result = painted.dock.result
     painted.dock.open_step("result")
     target = tmp_path / "slice.ome.zarr"
-    result.path.setText(str(target))
-    result.export_button.click()
+    result.export.path.setText(str(target))
+    result.export.button.click()
     painted.wait(lambda: any(job.state == "finished" for job in painted.session.jobs))
-    painted.wait(lambda: not result.done.isHidden())
+    painted.wait(lambda: not result.export.done.isHidden())
 
-    assert str(target) in result.done.text()
-    assert result.export_button.isEnabled()
+    assert str(target) in result.export.done.text()
+    assert result.export.button.isEnabled()
     masks = open_volume(target)
     assert masks.shape == (1, 160, 192)
 

@@ -142,7 +142,7 @@ def test_a_model_is_kept_and_proposed_to_the_next_volume(
     window.wait(lambda: learn.save_form.save.text() == "Replace")
     # It has learned something: the list of starts comes back after a reset.
     assert learn.begin.isHidden()
-    learn.yes.click()
+    learn.question.yes.click()
     window.wait(lambda: not learn.begin.isHidden())
     assert learn.save_form.isHidden()
     (tmp_path / "library" / "damaged.bfmodel").mkdir()
@@ -163,7 +163,7 @@ def test_a_model_is_kept_and_proposed_to_the_next_volume(
     assert "learned in Stripes" in learn.quality.reason.text()
 
     # The same in another way: layers alone, of which the last learns.
-    learn.yes.click()
+    learn.question.yes.click()
     window.wait(lambda: not learn.begin.isHidden())
     learn.begin.click()
     window.wait(lambda: len(learn.browser.starts) == 2)
@@ -183,7 +183,7 @@ def test_a_model_is_kept_and_proposed_to_the_next_volume(
     waits = "Layers from Stripes wait for your strokes: paint two classes, then start learning."
     window.wait(lambda: learn.message.text() == waits)
     assert learn.reset.isEnabled()
-    learn.yes.click()
+    learn.question.yes.click()
     window.wait(lambda: learn.message.isHidden())
     assert not learn.reset.isEnabled()
 
@@ -213,7 +213,7 @@ def test_what_was_taken_over_is_forgotten_on_reset(window: Window, project: Path
     window.open()
     window.session.start_from(project)
     window.wait(lambda: window.session.learning.shown_model is not None)
-    window.dock.learn.yes.click()
+    window.dock.learn.question.yes.click()
     window.wait(lambda: window.session.learning.shown_model is None)
     assert window.session.classes_from_start == frozenset()
     assert "Paint a few strokes" in window.dock.paint.hint.text()

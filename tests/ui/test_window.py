@@ -64,9 +64,11 @@ def everything_open(window: Window) -> None:
         )
     )  # fmt: skip
     dock.result.update_view(LearningState(shown_model=17))
-    dock.result.region.setCurrentIndex(1)
-    dock.result.path.setText("/a/path/that/is/long/enough/to/be/wider/than/any/dock.ome.zarr")
-    dock.result._on_job(JobState(1, "export", "Exporting a long name.ome.zarr", 3, 10))
+    dock.result.export.region.setCurrentIndex(1)
+    dock.result.export.path.setText(
+        "/a/path/that/is/long/enough/to/be/wider/than/any/dock.ome.zarr"
+    )
+    dock.result.export._on_job(JobState(1, "export", "Exporting a long name.ome.zarr", 3, 10))
     dock.controller.say("warning", "A notice that is long enough to need two lines of the dock.")
     window.settle()
 
@@ -126,7 +128,7 @@ def test_steps_open_one_after_the_other(window: Window) -> None:
 def test_the_one_prominent_button_is_the_next_thing_to_do(window: Window) -> None:
     dock = window.dock
     volume, paint = dock.volume, dock.paint.paint_button
-    learn, export = dock.learn.start_button, dock.result.export_button
+    learn, export = dock.learn.start_button, dock.result.export.button
 
     def prominent() -> list[object]:
         dock.update_states()
@@ -256,15 +258,15 @@ def test_the_panel_keeps_a_border_that_it_does_not_ask_for(window: Window) -> No
 
 def test_export_without_a_model_or_with_a_wrong_box_is_refused_inline(painted: Window) -> None:
     result = painted.dock.result
-    result._export()
+    result.export._export()
     assert "model" in painted.dock.notice.text
-    result.region.setCurrentIndex(1)
-    first, last = result.corners[1]
+    result.export.region.setCurrentIndex(1)
+    first, last = result.export.corners[1]
     first.setText("20")
     last.setText("10")
-    result._export()
+    result.export._export()
     assert "20:10" in painted.dock.notice.text
-    assert result.export_button.isEnabled()
+    assert result.export.button.isEnabled()
     assert painted.session.jobs == ()
 
 

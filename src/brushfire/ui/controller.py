@@ -20,6 +20,7 @@ from brushfire.ui.dispatch import ClosingWatch, Dispatcher
 from brushfire.ui.guards import Guards
 from brushfire.ui.layers import SessionLayers, load_layers, role_of
 from brushfire.ui.marks import DoubtMarks
+from brushfire.ui.restored import RestoredLayers
 from brushfire.ui.textures import keep_to_own_context, main_window, whole_viewer
 from brushfire.ui.viewport import Viewport, show_square
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
+    from brushfire.engine.messages import Task
     from brushfire.learning.doubts import Doubt
     from brushfire.learning.places import Place
     from brushfire.session import Notice
@@ -71,6 +73,8 @@ class Controller(QObject):
     """the step that the user should look at now: "volume", "paint", "learn", "result" """
     unread = Signal(object)
     """what could not be opened because nobody said what its axes are"""
+    tasked = Signal(str)
+    """the task whose steps are shown: "segment" or "restore" """
 
     def __init__(self, viewer: Viewer, session: Session | None = None) -> None:
         viewer = whole_viewer(viewer)
@@ -80,17 +84,20 @@ class Controller(QObject):
         self.viewer = viewer
         self.session = session if session is not None else Session()
         self.closed = False
+        self.task: Task = self.session.task
         load_layers()
         keep_to_own_context(viewer)
         self.layers = SessionLayers(viewer, self.session)
         self._marks = DoubtMarks(self.layers)
         self._doubt: Doubt | None = None
-        self.guards = Guards(viewer, self.session, self.layers, self.say)
+        self.restored = RestoredLayers(viewer, self.session, self.layers)
+        self.guards = Guards(viewer, self.session, self.layers, self.restored, self.say)
         self.viewport = Viewport(viewer, self.layers.reference, self)
         self.viewport.moved.connect(self.session.set_view)
         self._connections = Connections()
         self._connections.connect(self.session.events.notified, self._on_notice)
         self._connections.connect(self.session.events.volume_changed, self._on_volume)
+        self._connections.connect(self.session.events.task_changed, self._on_task)
         self._connections.connect(viewer.layers.events.inserted, self._on_inserted)
         self._keys = shortcuts.bind(
             viewer,
@@ -127,6 +134,7 @@ class Controller(QObject):
             self.viewport.close,
             self.guards.close,
             self.layers.close,
+            self.restored.close,
             self._marks.close,
             lambda: shortcuts.release(self.viewer, self._keys),
             self.dispatcher.close,
@@ -190,6 +198,16 @@ class Controller(QObject):
     def _on_volume(self) -> None:
         self.viewport.forget()
 
+    def _on_task(self, task: str) -> None:
+        # A newer change may be on its way: the session knows.
+        self._show_task(self.session.task)
+
+    def _show_task(self, task: Task) -> None:
+        if task != self.task:
+            self.task = task
+            self.restored.follow_task(task)
+            self.tasked.emit(task)
+
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         if self.session.volume is None and self.source_of(layer) is not None:
@@ -219,6 +237,15 @@ class Controller(QObject):
         return opened
 
     # ------------------------------------------------------------------ shared intentions
+    def choose_task(self, task: Task) -> None:
+        """Show the steps of a task, and work on it as soon as that can be."""
+        session = self.session
+        if task == "segment" or session.restoration is not None:
+            if self.attempt(session.work_on, task):
+                self._show_task(task)
+        else:
+            self._show_task(task)
+
     def paint(self) -> None:
         """Make the strokes layer active and take the brush."""
         strokes = self.layers.show_strokes()
@@ -282,13 +309,18 @@ class Controller(QObject):
         show_square(self.viewer, layer, (doubt.z, doubt.y, doubt.x), max(doubt.box.shape))
 
     def toggle_prediction(self) -> None:
-        """Show or hide the prediction."""
+        """Show or hide the prediction, or what is denoised, whichever is worked on."""
+        if self.task == "restore":
+            self.restored.toggle()
+            return
         layer = self.layers.show_prediction()
         if layer is not None:
             layer.visible = not layer.visible
 
     def start_or_pause(self) -> None:
         """Start learning, or pause it where it runs."""
+        if self.task != self.session.task and not self.attempt(self.session.work_on, self.task):
+            return
         running = self.session.learning.running
         if self.attempt(self.session.pause if running else self.session.start) and not running:
             self.stepped.emit("learn")

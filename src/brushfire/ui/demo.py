@@ -325,11 +325,11 @@ class _Demo:
         made = []
         result = self.dock.result
         for name, suffix in (("OME-Zarr", ".ome.zarr"), ("BigTIFF", ".tif")):
-            result.region.setCurrentIndex(0)
-            result.format.setCurrentText(name)
+            result.export.region.setCurrentIndex(0)
+            result.export.format.setCurrentText(name)
             target = _fresh(self.folder, f"masks-z{z}{suffix}")
-            result.path.setText(str(target))
-            result.export_button.click()
+            result.export.path.setText(str(target))
+            result.export.button.click()
             self.wait(
                 lambda: bool(self.session.jobs) and self.session.jobs[-1].state != "running", WAIT_S
             )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from brushfire.session import Session
     from brushfire.ui.layers import SessionLayers
+    from brushfire.ui.restored import RestoredLayers
 
     Action = tuple[str, Callable[[], object]]
     Say = Callable[..., None]
@@ -32,14 +33,24 @@ class Guards:
         Whose layers are guarded.
     layers : SessionLayers
         Those layers.
+    restored : RestoredLayers
+        And those of what is restored.
     say : callable
         ``say(level, text, action=None)`` shows an inline sentence.
     """
 
-    def __init__(self, viewer: Viewer, session: Session, layers: SessionLayers, say: Say) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        session: Session,
+        layers: SessionLayers,
+        restored: RestoredLayers,
+        say: Say,
+    ) -> None:
         self._viewer = viewer
         self._session = session
         self._layers = layers
+        self._restored = restored
         self._say = say
         self._hidden: list[Layer] = []
         self._guarded: Any = None
@@ -51,6 +62,7 @@ class Guards:
         connect(viewer.dims.events.ndisplay, self._before_display, position="first")
         connect(viewer.dims.events.ndisplay, self._after_display, position="last")
         connect(layers.added, self._guard)
+        connect(restored.added, self._guard)
         connect(viewer.layers.events.removed, self._on_removed)
 
     def close(self) -> None:
@@ -59,10 +71,14 @@ class Guards:
         self._on_strokes.close()
 
     # ------------------------------------------------------------------ 3D
+    @property
+    def _planes(self) -> tuple[Layer, ...]:
+        return (*self._layers.planes, *self._restored.planes)
+
     def _before_display(self, event: object = None) -> None:
         if self._viewer.dims.ndisplay != 3:
             return
-        hidden = [layer for layer in self._layers.planes if layer.visible]
+        hidden = [layer for layer in self._planes if layer.visible]
         for layer in hidden:
             layer.visible = False
         if hidden:
@@ -84,7 +100,7 @@ class Guards:
     def _on_visible(self, event: object = None) -> None:
         if self._viewer.dims.ndisplay != 3:
             return
-        for layer in self._layers.planes:
+        for layer in self._planes:
             if layer.visible:
                 layer.visible = False
                 self._say("info", "Strokes and predictions are shown in 2D only.")
@@ -135,7 +151,7 @@ class Guards:
     # ------------------------------------------------------------------ removed layers
     def _on_removed(self, event: object) -> None:
         layers = self._layers
-        if layers.removing or self._session.volume is None:
+        if layers.removing or self._restored.removing or self._session.volume is None:
             return
         layer = event.value  # type: ignore[attr-defined]
         if layer is layers.strokes:
@@ -149,6 +165,12 @@ class Guards:
                 "info",
                 "The prediction layer was removed from the list.",
                 action=("Show it again", layers.show_prediction),
+            )
+        elif layer in self._restored.shown:
+            self._say(
+                "info",
+                "The denoised layer was removed from the list.",
+                action=("Show it again", self._restored.show),
             )
         elif layer in layers.image:
             self._say(

@@ -19,7 +19,7 @@ MEANINGS = {
     NEXT_CLASS: "next class",
     NEXT_SLICE: "next annotated slice",
     PREVIOUS_SLICE: "previous annotated slice",
-    TOGGLE_PREDICTION: "show or hide the prediction",
+    TOGGLE_PREDICTION: "show or hide the prediction, or what is denoised",
     START_OR_PAUSE: "start or pause learning",
 }
 

@@ -281,6 +281,32 @@ class ProgressRow(QWidget):
         self.setVisible(True)
 
 
+class Question(QWidget):
+    """A question before something is lost; hidden until it is asked.
+
+    Parameters
+    ----------
+    text : str
+        The question.
+    agreed : callable
+        Called when the answer is yes.
+    """
+
+    def __init__(self, text: str, agreed: Callable[[], object]) -> None:
+        super().__init__()
+        self.setProperty("role", "plain")
+        self._agreed = agreed
+        self.yes = button("Forget it", self._agree)
+        layout = column(self)
+        layout.addWidget(label(text, role="warning"))
+        layout.addLayout(row(self.yes, button("Keep", self.hide), QVBoxLayout(), stretch=2))
+        self.hide()
+
+    def _agree(self) -> None:
+        self.hide()
+        self._agreed()
+
+
 class Choice(QComboBox):
     """A choice of values; what cannot be is greyed out, and its tooltip says why.
 
@@ -470,3 +496,10 @@ def field_name(text: str) -> QLabel:
 def count(number: int) -> str:
     """Return ``number`` with thin spaces between thousands."""
     return f"{number:,}".replace(",", "\u2009")
+
+
+def narrow(combo: QComboBox) -> None:
+    """Let a combo box be narrower than its longest entry."""
+    # A combo box otherwise asks for the width of its longest entry, a class name perhaps.
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(6)

@@ -13,7 +13,7 @@ from brushfire.ui.panels.proportions import ProportionsForm
 from brushfire.ui.panels.quality import QualityView
 from brushfire.ui.panels.starts import SaveForm, StartBrowser
 from brushfire.ui.panels.worth import StartNote
-from brushfire.ui.widgets import ElidedLabel, Fold, button, column, label, row
+from brushfire.ui.widgets import ElidedLabel, Fold, Question, button, column, label, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,13 +61,15 @@ class LearnPanel(QWidget):
         self.fast = FastForm(controller, connections, lambda: self.save_form.open(student=True))
         self.stop = button("Stop", self._call("stop"), tip="Stop and keep the model that is shown")
         self.reset = button(
-            "Reset", self._ask_reset, tip="Forget what was learned; the strokes stay"
+            "Reset", lambda: self.question.show(), tip="Forget what was learned; the strokes stay"
         )
         self.message = label("")
         self.figures = ElidedLabel(role="value")
         self.quality = QualityView(self._call("undo_model"), controller.show_next_doubt)
         self.curves = CurveView()
-        self.question = self._make_question()
+        self.question = Question(
+            "Forget everything learned so far? The strokes stay.", self._call("reset")
+        )
         self.proportions = ProportionsForm(controller, connections)
         self.shares = Fold("How common classes are", self.proportions)
         self.shares.opened.connect(self.proportions.open)
@@ -93,18 +95,6 @@ class LearnPanel(QWidget):
         connections.connect(events.job_changed, self._on_job)
         connections.connect(events.model_changed, self._on_model)
         self.update_settings()
-
-    # ------------------------------------------------------------------ building
-    def _make_question(self) -> QWidget:
-        part = QWidget()
-        part.setProperty("role", "plain")
-        text = label("Forget everything learned so far? The strokes stay.", role="warning")
-        self.yes = button("Forget it", self._reset)
-        layout = column(part)
-        layout.addWidget(text)
-        layout.addLayout(row(self.yes, button("Keep", part.hide), QVBoxLayout(), stretch=2))
-        part.hide()
-        return part
 
     # ------------------------------------------------------------------ showing
     @property
@@ -210,10 +200,3 @@ class LearnPanel(QWidget):
         if network != self._network:  # it came with the model, or went with it
             self._network = network
             self.form.update_settings()
-
-    def _ask_reset(self) -> None:
-        self.question.show()
-
-    def _reset(self) -> None:
-        self.question.hide()
-        self._controller.attempt(self._controller.session.reset)

@@ -49,12 +49,15 @@ class LearningPlot(pg.GraphicsLayoutWidget):
     Over the number of strokes there is Dice alone: the best view of what painting more brings.
     """
 
+    score = "Dice"
+    told = "Above: Dice, one line a class. Below: training loss. Over minutes of learning."
+
     def __init__(self) -> None:
         super().__init__()
         self.setFixedHeight(160)
         self.setMinimumWidth(1)
         self.axis: Axis = "minutes"
-        self.dice = self._plot(0, "Dice")
+        self.dice = self._plot(0, self.score)
         self.loss = self._plot(1, "Loss")
         # The loss comes with every step, Dice only now and then: the loss sets the range.
         self.dice.setXLink(self.loss)
@@ -110,8 +113,9 @@ class LearningPlot(pg.GraphicsLayoutWidget):
         bottom.setHeight(4 if over_time else 18)
         if not over_time:
             self.dice.enableAutoRange(axis="x")
-        told = "Above: Dice, one line a class. Below: training loss. Over minutes of learning."
-        self.setToolTip(told if over_time else "Dice of each class over the number of strokes.")
+        self.setToolTip(
+            self.told if over_time else "Dice of each class over the number of strokes."
+        )
         self._pending = self._pending or self._drawn
         self._flush()
 
@@ -132,6 +136,10 @@ class LearningPlot(pg.GraphicsLayoutWidget):
         loss = np.array([value for _, value, _ in state.loss], np.float64)
         self._loss_curve.setData(minutes, loss)
         self._loss_trend.setData(minutes, trend(loss))
+        self._show_scores(state, classes)
+        self._timer.start()
+
+    def _show_scores(self, state: LearningState, classes: Sequence[LabelClass]) -> None:
         colors = {entry.value: entry.color for entry in classes}
         for value in set(self._dice_curves) - set(colors):
             self.dice.removeItem(self._dice_curves.pop(value))
@@ -147,7 +155,35 @@ class LearningPlot(pg.GraphicsLayoutWidget):
                 symbol="o" if dots else None, symbolSize=5, symbolBrush=color, symbolPen=None,
             )  # fmt: skip
         self.dice.setYRange(floor_of(state.scores), 1, padding=0.06)
-        self._timer.start()
+
+
+class RestoringPlot(LearningPlot):
+    """Decibels of the shown model above, training loss below, over minutes of learning."""
+
+    score = "dB"
+    told = (
+        "Above: how near the shown model comes to what it was not taught, in decibels. Below:"
+        " training loss. Over minutes of learning."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._decibels = self.dice.plot()
+        self.dice.enableAutoRange(axis="y")
+
+    def set_palette(self, palette: Palette) -> None:
+        """Take the colours of the theme."""
+        super().set_palette(palette)
+        self._decibels.setPen(pg.mkPen(palette.accent_text, width=2))
+        self._decibels.setSymbolBrush(palette.accent_text)
+        self._decibels.setSymbolPen(None)
+
+    def _show_scores(self, state: LearningState, classes: Sequence[LabelClass]) -> None:
+        points = [(p.seconds / 60, p.decibels) for p in state.scores if p.decibels is not None]
+        dots = "o" if len(points) < 3 else None
+        self._decibels.setData(
+            [x for x, _ in points], [y for _, y in points], symbol=dots, symbolSize=5
+        )
 
 
 def floor_of(scores: Sequence[ScorePoint]) -> float:

@@ -1,0 +1,130 @@
+"""Denoising in a real window: choose what to learn from, see tiles, compare, go back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+
+from brushfire.volumes import open_volume
+
+from .conftest import SHAPE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Window
+
+
+def clean() -> np.ndarray:
+    z, y, x = np.indices(SHAPE)
+    return (120 + 50 * np.sin(x / 9 + z / 7) * np.cos(y / 11)).astype(np.uint8)
+
+
+def noisy() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (clean() + 20 * rng.standard_normal(SHAPE)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def denoising(window: Window, tmp_path: Path) -> Window:
+    """A window with a noisy volume in which somebody chose to denoise, and a clean file."""
+    tifffile.imwrite(tmp_path / "clean.tif", clean(), photometric="minisblack")
+    window.open(noisy())
+    window.viewer.dims.set_point(0, 3)
+    window.dock.tasks.restore.click()
+    return window
+
+
+def use(window: Window, clean_path: Path) -> None:
+    panel = window.dock.restore
+    panel.form.way.choose("pairs")
+    panel.form.clean.path.setText(str(clean_path))
+    panel.use_button.click()
+    window.wait(lambda: panel.progress.isHidden() and window.session.jobs[-1].state != "running")
+
+
+def test_a_volume_is_denoised_compared_and_exported_and_painted_again(
+    denoising: Window, tmp_path: Path
+) -> None:
+    window, dock, session = denoising, denoising.dock, denoising.session
+    assert dock.steps["paint"].isHidden()
+    assert session.task == "segment"
+    use(window, tmp_path / "clean.tif")
+    assert session.task == "restore"
+    assert "clean.tif" in dock.restore.chosen.whole
+
+    dock.restore.start_button.click()
+    window.wait(lambda: bool(np.isfinite(session.restored.channel()[3]).all()))
+    dock.restore.stop.click()
+    window.wait(lambda: session.learning.phase == "idle")
+    window.settle()
+    (layer,) = window.dock.controller.restored.shown
+    assert dock.restore.score.score.text().endswith(" dB")
+    assert "noisy input" in dock.restore.score.before.text()
+    shown = layer._slice.image.view
+    assert np.abs(shown - clean()[3]).mean() < np.abs(noisy()[3] - clean()[3].astype(float)).mean()
+
+    dock.open_step("restored")
+    dock.restored.divider.setValue(500)
+    before = np.isnan(layer._slice.image.view)
+    assert before[:, : SHAPE[2] // 2 - 1].all()
+    assert not before[:, SHAPE[2] // 2 + 1 :].any()
+    dock.restored.divider.setValue(0)
+    assert not np.isnan(layer._slice.image.view).any()
+
+    dock.restored.residual.click()
+    residual = window.dock.controller.restored.residual
+    low, high = residual.contrast_limits
+    assert low == -high
+    window.wait(lambda: not dock.restored.found.isHidden())
+
+    export = dock.restored.export
+    export.path.setText(str(tmp_path / "slice.tif"))
+    export.format.setCurrentText("BigTIFF")
+    export.type.choose("uint8")
+    export.button.click()
+    assert "Choose clip or rescale" in dock.notice.text
+    export.how.choose("clip")
+    export.button.click()
+    window.wait(lambda: not export.done.isHidden())
+    made = open_volume(tmp_path / "slice.tif")
+    assert (made.shape, made.dtype) == ((1, *SHAPE[1:]), np.uint8)
+    made.close()
+
+    dock.tasks.segment.click()
+    window.wait(lambda: session.task == "segment" and session.learning.phase == "idle")
+    assert not dock.steps["paint"].isHidden()
+    assert dock.steps["restore"].isHidden()
+    assert layer in window.viewer.layers
+
+
+def test_what_does_not_fit_is_told_in_the_form_and_3d_hides_what_is_denoised(
+    denoising: Window, tmp_path: Path
+) -> None:
+    window, panel = denoising, denoising.dock.restore
+    panel.use_button.click()
+    assert "Choose the clean volume" in panel.error.text()
+    tifffile.imwrite(tmp_path / "short.tif", clean()[:4], photometric="minisblack")
+    use(window, tmp_path / "short.tif")
+    window.wait(lambda: "one shape" in panel.error.text())
+    assert not panel.error.isHidden()
+    assert not panel.form.isHidden()
+
+    use(window, tmp_path / "clean.tif")
+    assert panel.error.isHidden()
+    (layer,) = window.dock.controller.restored.shown
+    window.viewer.dims.ndisplay = 3
+    window.settle()
+    assert not layer.visible
+    window.viewer.dims.ndisplay = 2
+    window.settle()
+    assert layer.visible
+    window.dock.controller.toggle_prediction()
+    assert not layer.visible
+    layer.locked = False
+    window.viewer.layers.remove(layer)
+    window.dock.notice.action.click()
+    assert window.dock.controller.restored.shown[0] in window.viewer.layers
