@@ -187,7 +187,7 @@ for case in sys.argv[1:]:
                         axes=2 if slices == 1 else 3, window=side, arguments=arguments), slices, 3
     )
     head = torch.zeros(3, layers.maps), torch.zeros(3)
-    x = torch.randn(1, slices, 64, 64)
+    x = torch.randn(1, slices, 32, 32)
     layers.eval(), predict(), layers.train(), learn()
     layers.zero_grad()
     x = torch.randn(1, slices, side, side)
@@ -205,7 +205,7 @@ SHAPES = ("basic_unet 5 16", "dynunet 5 16", "segresnet 4 16", "attention_unet 4
 @pytest.mark.parametrize(
     "cases",
     [
-        [*(f"{name} 1 256" for name in SHAPES), "msd 60 1 1 512"],
+        [*(f"{name} 1 192" for name in SHAPES), "msd 60 1 1 512"],
         # In three dimensions small maps are computed in another way than larger ones.
         [*(f"{name} 15 64" for name in SHAPES), *(f"{name} 3 96" for name in SHAPES[2:3])],
         [f"encoder_unet 6 16 1 256 {name}" for name in ENCODERS],

@@ -23,7 +23,10 @@ NETWORKS = (
 
 
 @pytest.mark.parametrize("settings", NETWORKS, ids=lambda one: f"{one.architecture}-{one.axes}d")
-def test_it_is_what_is_made_then(settings: NetworkSettings) -> None:
+def test_it_is_what_is_made_then(
+    settings: NetworkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRUSHFIRE_KERNEL", "grouped")
     facts = describe_network(settings, 2, 3)
     model = SegmentationModel(settings, 2, (1, 2, 3)).train()
     layers = model.layers
@@ -31,8 +34,6 @@ def test_it_is_what_is_made_then(settings: NetworkSettings) -> None:
     assert facts.parameters == sum(one.numel() for one in model.parameters())
     images = 3 if settings.features else 1
     x = torch.randn(images, layers.channels, 64, 64)
-    torch.autograd.backward(layers.features_of(x).mean())  # the first chooses a kernel
-    layers.zero_grad()
     with counted(torch.device("cpu")) as count:
         torch.autograd.backward(layers.features_of(x).square().mean())
     assert facts.step_bytes * SPARE == pytest.approx(count.bytes, rel=0.25)
