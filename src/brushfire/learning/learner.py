@@ -155,7 +155,9 @@ class Learner:
         kept = None
         if self._examples is not None and asked is None:
             self._examples, kept = self._examples.split(SHARE)
-        self._memory = Memory(kept, asked, weights) if kept or asked else None
+        self._memory: Memory | None = None
+        if kept or asked:
+            self._memory = Memory(kept, asked, weights, self._examples, trees=learning.trees)
         self._replay = Replay(taught, learning.replay, seed) if taught and learning.replay else None
         self._along = classes_along(examples, crops, weights, network, learning)
         self._weights = weights if weights is not None and weights.settings == network else None

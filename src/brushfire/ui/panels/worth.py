@@ -25,7 +25,7 @@ KNOWS_TIP = (
 )
 VOXELS_TIP = (
     "Dice on labelled voxels of the other volume that no fit here has learned, by what tells single"
-    " pixels. The model that came had learned them itself"
+    " pixels"
 )
 
 
