@@ -7,11 +7,15 @@ network learns a few steps from scribbles first, so that what is compared has le
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import time
+from dataclasses import replace
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from sys import stderr
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +28,7 @@ from brushfire.annotations import open_annotations
 from brushfire.geometry import Box
 from brushfire.learning import Learner, LearningSettings
 from brushfire.networks import NetworkSettings, SegmentationModel
-from brushfire.networks.architectures import ARCHITECTURES
+from brushfire.networks.architectures import ARCHITECTURES, ENCODERS, architecture_of
 from brushfire.networks.backbones import make_backbone
 from brushfire.networks.kernels import forget_buffer
 from brushfire.prediction.tile import predict_box
@@ -34,7 +38,7 @@ from tiled_equals_untiled import opened
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from brushfire.networks.backbones.protocol import Backbone
 
@@ -86,21 +90,36 @@ def footprints(args: Namespace) -> float:
     farthest = 0.0
     note(args, "| network | axes | side | tile, MiB | measured | step, MiB | measured |")
     note(args, "|---|---|---|---|---|---|---|")
-    kinds = [kind for kind in ARCHITECTURES.values() if not args.only or kind.name in args.only]
-    for kind, axes, side in product(kinds, (2, 3), args.sides):
-        if axes not in kind.axes:
+    for (_, title, usual), axes, side in product(networks(args.only), (2, 3), args.sides):
+        if axes not in architecture_of(usual.architecture).axes:
             continue
-        settings = NetworkSettings(
-            kind.depth.usual, kind.width.usual, features=False, architecture=kind.name,
-            axes=axes, slices=SLICES if axes == 3 else 1, window=side,
-        )  # fmt: skip
+        settings = replace(usual, axes=axes, slices=SLICES if axes == 3 else 1, window=side)
         found = memory(make_backbone(settings, settings.slices, 2), side)
         off = max(abs(found[0] / found[1] - 1), abs(found[2] / found[3] - 1))
         if found[1] >= WORTH_TELLING:
             farthest = max(farthest, off)
         values = " | ".join(f"{value / 2**20:.0f}" for value in found)
-        note(args, f"| {kind.title} | {axes} | {side} | {values} |")
+        note(args, f"| {title} | {axes} | {side} | {values} |")
     return farthest
+
+
+def networks(only: list[str] | None) -> Iterator[tuple[str, str, NetworkSettings]]:
+    """Yield name, title and settings of each network that can be had here."""
+    for name, kind in ARCHITECTURES.items():
+        if only and name not in only:
+            continue
+        if any(find_spec(package) is None for package in kind.packages):
+            print(f"{kind.title} is left out: {', '.join(kind.packages)} are needed.", file=stderr)
+            continue
+        usual = NetworkSettings(
+            kind.depth.usual, kind.width.usual, features=False, architecture=name
+        )
+        if usual.encoder is None:
+            yield name, kind.title, usual
+            continue
+        for encoder in ENCODERS.values():
+            arguments = json.dumps({"encoder": encoder.name})
+            yield encoder.name, encoder.title, replace(usual, arguments=arguments)
 
 
 def main() -> None:
@@ -114,7 +133,7 @@ def main() -> None:
     figures: dict[str, float] = {"farthest_estimate": footprints(args)}
     if not args.memory_alone:
         at_work(args, figures)
-    report("networks", figures, GOALS)
+    report("networks", figures, {key: goal for key, goal in GOALS.items() if key in figures})
 
 
 def at_work(args: Namespace, figures: dict[str, float]) -> None:
@@ -128,13 +147,9 @@ def at_work(args: Namespace, figures: dict[str, float]) -> None:
     figures["largest_difference"] = 0
     note(args, "| network | weights | step, s | tile, s | halo | MiB | measured | apart |")
     note(args, "|---|---|---|---|---|---|---|---|")
-    for name, kind in ARCHITECTURES.items():
-        if args.only and name not in args.only:
-            continue
-        network = NetworkSettings(
-            kind.depth.usual, kind.width.usual, features=False, architecture=name
-        )
-        learner = Learner(volume, network, LearningSettings(), device="cpu")
+    for name, title, network in networks(args.only):
+        # Random weights: what others know changes no time and no byte, and may be out of reach.
+        learner = Learner(volume, network, LearningSettings(pretrained=False), device="cpu")
         learner.set_annotations(labels.snapshot())
         learner.fit()
         took = [learner.step().seconds for _ in range(steps)]
@@ -159,7 +174,7 @@ def at_work(args: Namespace, figures: dict[str, float]) -> None:
         where = f"windows of {window}" if window else str(model.halo)
         note(
             args,
-            f"| {kind.title} | {weights:,} | {step:.2f} | {seconds:.2f} | {where}"
+            f"| {title} | {weights:,} | {step:.2f} | {seconds:.2f} | {where}"
             f" | {foretold / 2**20:.0f} | {found / 2**20:.0f} | {apart:.1e} |",
         )
 

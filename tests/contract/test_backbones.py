@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,11 +16,19 @@ import torch
 from brushfire.errors import SettingsError
 from brushfire.geometry import Box
 from brushfire.networks import ModelSnapshot, NetworkSettings, SegmentationModel, measure_halo
-from brushfire.networks.architectures import ARCHITECTURES, architecture_of, check_installed
+from brushfire.networks.architectures import (
+    ARCHITECTURES,
+    ENCODERS,
+    USUAL_ENCODER,
+    architecture_of,
+    check_installed,
+    read_arguments,
+)
 from brushfire.networks.backbones import make_backbone
 from brushfire.networks.backbones.protocol import Backbone
 from brushfire.prediction.tile import predict_box
 from brushfire.volumes import open_volume
+from support.encoders import skip_without_timm
 
 if TYPE_CHECKING:
     from brushfire.volumes import Volume
@@ -34,24 +44,33 @@ SMALL = {
         5, 12, features=False, architecture="swin_unetr", window=64,
         arguments='{"depths": [1, 1, 1, 1], "window_size": 4}',
     ),
+    "encoder_unet": NetworkSettings(6, 8, features=False, architecture="encoder_unet", window=64),
 }  # fmt: skip
 DEEP = {
     name: replace(settings, axes=3, slices=3)
     for name, settings in SMALL.items()
     if 3 in ARCHITECTURES[name].axes
 }
-EACH = [*SMALL.values(), *DEEP.values()]
+ENCODED = [
+    replace(SMALL["encoder_unet"], arguments=json.dumps({"encoder": name}))
+    for name in ENCODERS
+    if name != USUAL_ENCODER
+]
+EACH = [*SMALL.values(), *DEEP.values(), *ENCODED]
 BY_SIGHT = replace(SMALL["dynunet"], norm="instance", window=64)
-WITH_FEATURES = replace(SMALL["segresnet"], features=True)
+WITH_FEATURES = [replace(SMALL[name], features=True) for name in ("segresnet", "encoder_unet")]
 SHAPE = (2, 70, 81)
 
 
 def named(settings: NetworkSettings) -> str:
-    return f"{settings.architecture}-{settings.axes}d-{settings.norm}"
+    name = read_arguments(architecture_of(settings.architecture), settings.arguments).get("encoder")
+    return f"{name or settings.architecture}-{settings.axes}d-{settings.norm}"
 
 
 def make(settings: NetworkSettings) -> SegmentationModel:
     """Return a model whose layers are normalised by something, and whose head is random."""
+    if settings.encoder is not None:
+        skip_without_timm()
     torch.manual_seed(0)
     model = SegmentationModel(settings, 1, (1, 2, 5), mean=[10.0], std=[2.0])
     torch.nn.init.normal_(model.head_weight, std=0.3)
@@ -122,8 +141,9 @@ def test_a_file_gives_back_the_same_network(settings: NetworkSettings) -> None:
     assert np.array_equal(again.probabilities(block), model.probabilities(block))
 
 
-def test_features_are_corrected_by_any_network(volume: Volume) -> None:
-    model = make(WITH_FEATURES)
+@pytest.mark.parametrize("settings", WITH_FEATURES, ids=named)
+def test_features_are_corrected_by_any_network(settings: NetworkSettings, volume: Volume) -> None:
+    model = make(settings)
     torch.nn.init.normal_(model.pixels.machine.weight, std=0.2)
     assert not model.by_pixel
     whole = predict_box(model, volume, Box((1, 0, 0), SHAPE), budget_bytes=2**31)
@@ -133,7 +153,7 @@ def test_features_are_corrected_by_any_network(volume: Volume) -> None:
 
 
 MEASURE = """
-import copy, sys
+import json, sys
 import brushfire, torch
 from brushfire.networks import NetworkSettings
 from brushfire.networks.backbones import make_backbone
@@ -159,13 +179,15 @@ def learn():
 
 torch.set_num_threads(1)
 for case in sys.argv[1:]:
-    name, depth, width, slices, side = (int(one) if one.isdigit() else one for one in case.split())
+    words = (int(one) if one.isdigit() else one for one in case.split())
+    name, depth, width, slices, side, *encoder = words
+    arguments = json.dumps({"encoder": encoder[0]}) if encoder else "{}"
     layers = make_backbone(
         NetworkSettings(depth, width, slices=slices, features=False, architecture=name,
-                        axes=2 if slices == 1 else 3, window=side), slices, 3
+                        axes=2 if slices == 1 else 3, window=side, arguments=arguments), slices, 3
     )
     head = torch.zeros(3, layers.maps), torch.zeros(3)
-    x = torch.randn(1, slices, 64, 64)
+    x = torch.randn(1, slices, 32, 32)
     layers.eval(), predict(), layers.train(), learn()
     layers.zero_grad()
     x = torch.randn(1, slices, side, side)
@@ -183,17 +205,20 @@ SHAPES = ("basic_unet 5 16", "dynunet 5 16", "segresnet 4 16", "attention_unet 4
 @pytest.mark.parametrize(
     "cases",
     [
-        [*(f"{name} 1 256" for name in SHAPES), "msd 60 1 1 512"],
+        [*(f"{name} 1 192" for name in SHAPES), "msd 60 1 1 512"],
         # In three dimensions small maps are computed in another way than larger ones.
-        [*(f"{name} 15 64" for name in SHAPES), *(f"{name} 3 96" for name in SHAPES[2:4])],
+        [*(f"{name} 15 64" for name in SHAPES), *(f"{name} 3 96" for name in SHAPES[2:3])],
+        [f"encoder_unet 6 16 1 256 {name}" for name in ENCODERS],
     ],
-    ids=["2d", "3d"],
+    ids=["2d", "3d", "encoders"],
 )
 def test_the_memory_that_a_network_takes_is_foretold(cases: list[str]) -> None:
+    if "encoder_unet" in cases[0]:
+        skip_without_timm()
     # Small blocks go back to the system at once, so that each network finds none of the last.
     told = subprocess.run(
         [sys.executable, "-c", MEASURE, *cases],
-        env={"BRUSHFIRE_KERNEL": "grouped", "MALLOC_MMAP_THRESHOLD_": "65536",
+        env={**os.environ, "BRUSHFIRE_KERNEL": "grouped", "MALLOC_MMAP_THRESHOLD_": "65536",
              "OMP_WAIT_POLICY": "PASSIVE"},
         capture_output=True, text=True, check=True, timeout=200,
     ).stdout  # fmt: skip
@@ -213,6 +238,28 @@ def test_the_memory_that_a_network_takes_is_foretold(cases: list[str]) -> None:
         ({"architecture": "unetr", "depth": 4, "width": 4, "window": 100}, "multiple of 32"),
         ({"norm": "layer"}, "what is in sight"),
         ({"arguments": '{"dropout": 0.1}'}, "further arguments"),
+        (
+            {
+                "architecture": "encoder_unet",
+                "depth": 6,
+                "width": 8,
+                "arguments": '{"encoder": "vgg"}',
+            },
+            "encoder of ImageNet U-Net is one of these: resnet18, ",
+        ),
+        (
+            {
+                "architecture": "encoder_unet",
+                "depth": 6,
+                "width": 8,
+                "arguments": '{"encoder": []}',
+            },
+            "is one of these",
+        ),
+        (
+            {"architecture": "encoder_unet", "depth": 6, "width": 8, "norm": "group"},
+            "while learning",
+        ),
         ({"arguments": "__import__('os')"}, "JSON object"),
     ],
 )
@@ -236,6 +283,6 @@ def test_arguments_that_do_not_fit_are_told(name: str, arguments: str, said: str
 
 
 def test_a_missing_package_is_told() -> None:
-    absent = replace(architecture_of("dynunet"), package="no_such_package")
+    absent = replace(architecture_of("dynunet"), packages=("no_such_package",))
     with pytest.raises(SettingsError, match=r"napari-brushfire\[networks\]"):
         check_installed(absent)

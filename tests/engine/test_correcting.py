@@ -115,7 +115,8 @@ def test_a_small_network_is_made_shown_and_left_again(
     assert learned.settings.network == small
     assert learned.learning.can_undo
     assert "small network says" in learned.learning.verdict.reason
-    assert learned.learning.shown_dice is None, "it is not said to be as good before it is measured"
+    state = learned.learning
+    assert (state.shown_dice, state.evaluation) == (None, None), "nobody has measured it"
     learned.undo_model()
     wait(learned, lambda: learned.learning.shown_model == large)
     assert learned.settings.network == NETWORK

@@ -260,7 +260,7 @@ def test_volumes_that_nothing_can_be_learned_from_are_refused(make_session, what
     elif what == "constant":
         target, said = np.ones(SHAPE, np.float32), "constant"
     elif what == "size":
-        size, said = (1.0, 2.0, 2.0), "voxels of one size"
+        size, said = (1.0, 2.0, 2.0), "one voxel size"
     source = noisy()
     if what == "shifted":
         rng = np.random.default_rng(0)

@@ -66,3 +66,37 @@ def test_a_network_is_chosen_appraised_and_learns(
     painted.learn()
     assert session._record.snapshot.settings == session.settings.network
     assert session.settings.network.depth == 3
+
+
+def test_an_encoder_is_chosen_and_says_what_is_missing(
+    painted: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = painted.dock.learn.form
+    painted.dock.open_step("learn")
+    there = architectures.find_spec
+    found: dict[str, object] = {"timm": None, "monai": there}
+    monkeypatch.setattr(architectures, "find_spec", lambda name: found.get(name, there))
+    painted.dock.learn.network.button.setChecked(True)
+    assert "comes from the package timm" in form.architecture.refusal("encoder_unet")
+    assert 'pip install "napari-brushfire[encoders]"' in form.architecture.refusal("encoder_unet")
+    assert not form.encoder.isVisible()
+
+    found["timm"] = there
+    form.open()
+    assert form.architecture.refusal("encoder_unet") == ""
+    form.architecture.choose("encoder_unet")
+    assert form.encoder.isVisible()
+    assert form.pretrained.isVisible()
+    assert form.pretrained.isChecked()
+    assert not form.depth.isEnabled()
+    assert form.window_.isVisible()
+    form.encoder.choose("efficientnet_b0")
+    form.pretrained.setChecked(False)
+    network, learning = form.chosen
+    assert network.arguments == '{"encoder": "efficientnet_b0"}'
+    assert not learning.pretrained
+    # Where the package is there by name only, importing it says why not.
+    painted.wait(lambda: form.problem.isVisible() or "weights" in form.facts.whole)
+    form.architecture.choose("msd")
+    assert not form.encoder.isVisible()
+    assert form.chosen[1].pretrained

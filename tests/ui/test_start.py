@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog
 from brushfire.annotations import LabelClass
 from brushfire.errors import ProjectError, SettingsError
 from brushfire.geometry import Box
+from brushfire.learning.reports import Remembered
 from brushfire.learning.transfer.strategies import StartSettings
 from brushfire.library import Library, ModelCard
 from brushfire.session import Offer, Session
@@ -89,7 +90,17 @@ def test_a_chosen_project_is_taken_over_and_corrected(
     window.wait(lambda: (window.session.learning.shown_model or 0) > 1)
     note = learn.start_note
     window.wait(lambda: note.isVisible())
-    assert "Started from first. Of that it still tells" in note.knows.text()
+    assert note.knows.text().startswith("On first, where it came from: ")
+    assert not note.forgot.isVisible()
+    found = Remembered(0.7, 0.84, 100, whole=True, here=0.9, here_at_start=0.62)
+    window.session.stop()
+    window.wait(lambda: window.session.learning.phase == "idle")
+    note.show_state(replace(window.session.learning, remembered=found))
+    assert note.knows.text() == (
+        "On first, where it came from: 0.70 (0.84 when it came); here: 0.90 (0.62 when it came)."
+    )
+    assert note.forgot.isVisible()
+    assert note.forgot.text().startswith("It forgets first: 0.14 less than when it came.")
     note.ask.click()
     assert not note.ask.isEnabled()
     window.wait(lambda: note.ask.isEnabled())
@@ -115,12 +126,15 @@ def test_a_model_is_kept_and_proposed_to_the_next_volume(
     learn.save_form.name.setText("Stripes")
     assert not learn.save_form.licence.isVisible()
     learn.save_form.more.button.setChecked(True)
+    assert not learn.save_form.crops.isChecked(), "images are given to others on purpose only"
+    learn.save_form.crops.setChecked(True)
     learn.save_form.licence.setText("CC0-1.0")
     learn.save_form.modality.setText("micro-CT")
     learn.save_form.save.click()
     window.wait(lambda: learn.save_form.isHidden())
     assert window.dock.notice.text == "Saved to the library as Stripes."
     card = Library().card("Stripes")
+    assert card.patches_sha256 is not None
     assert card.made.started_from == "first"
     assert (card.licence, card.data.modality) == ("CC0-1.0", "micro-CT")
     learn.keep.click()

@@ -154,6 +154,7 @@ def test_doctor_names_what_a_report_needs(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     for words in (
         "Python", "torch", "Device", "OMP_WAIT_POLICY", "napari", "Qt binding", "Engine", "kernel",
+        "monai", "timm",
     ):  # fmt: skip
         assert words in shown
     difference = re.search(r"differs from plain convolutions by (\S+)", shown)

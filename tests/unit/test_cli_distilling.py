@@ -1,4 +1,4 @@
-"""A project's model becomes a small one: kept in the project, or written to a file."""
+"""A project's model becomes a small one, or one in true proportions."""
 
 from __future__ import annotations
 
@@ -99,3 +99,57 @@ def test_a_volume_that_changed(
     assert main(["distill", str(taught), *QUICK]) == 2
     assert "another volume than" in capsys.readouterr().err
     assert open_project(taught).state.shown_model == 1
+
+
+def test_the_model_is_calibrated_and_shown(
+    taught: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = open_project(taught).state.classes
+    share = f"{classes[1].name.upper()}=0.1"
+    assert main(["calibrate", str(taught), "--share", share, "--device", "cpu"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Before After" in said
+    assert f"{classes[1].name} 50 %" in said
+    assert "Model 2 is shown from now on. Calibrated to the shares you gave." in said
+    opened = open_project(taught)
+    assert opened.state.shown_model == 2
+    first, second = opened.load_model(2).metrics["shares"].values()
+    assert (first, second) == pytest.approx((0.9, 0.1))
+    assert main(["calibrate", str(taught), "--second-stage", "--device", "cpu"]) == 0
+    assert "its own estimate" in capsys.readouterr().out
+    assert main(["calibrate", str(taught), "--as-learned", "--device", "cpu"]) == 0
+    assert "As learned" in capsys.readouterr().out
+    assert "known" not in open_project(taught).load_model(4).metrics
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--share", "bone=0.1"], "Choose one of:"),
+        (["--share", "0.1"], "pore=0.02"),
+        (["--share", "Class 1=x"], "pore=0.02"),
+        (["--share", "Class 1=0.1", "--share", "Class 1=0.2"], "once for each"),
+        (["--share", "Class 1=-0.1"], "-10 %"),
+        (["--share", "Class 1=0.1", "--share", "Class 2=0.2"], "sum to 100 %"),
+    ],
+)
+def test_shares_that_cannot_be(
+    taught: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert main(["calibrate", str(taught), *options, "--device", "cpu"]) == 2
+    assert said in capsys.readouterr().err
+    assert open_project(taught).models() == (1,)
+
+
+def test_a_second_stage_without_strokes_or_model(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", str(project), "--device", "cpu"]) == 2
+    assert "brushfire train" in capsys.readouterr().err
+    model = SegmentationModel(NetworkSettings(depth=3), 1, (1, 2), mean=[1.5])
+    file = tmp_path / "features.safetensors"
+    file.write_bytes(model.snapshot(1, {}).weights)
+    assert main(["models", "add", str(project), str(file)]) == 0
+    assert main(["calibrate", str(project), "--second-stage", "--device", "cpu"]) == 2
+    assert "multi-scale input" in capsys.readouterr().err
+    assert open_project(project).state.shown_model == 1

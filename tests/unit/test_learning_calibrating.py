@@ -101,7 +101,7 @@ def test_what_was_given_holds_for_later_models_and_is_undone(network: NetworkSet
     first = learner.shown
     snapshot, told = learner.calibrate(RARE, "calibrated")
     assert snapshot.revision == first.revision + 1
-    assert snapshot.metrics["reason"] == str(told)
+    assert snapshot.metrics["reason"] == told.reason
     assert told.after[2] < told.before[2]
     assert told.shares == pytest.approx({1: 0.98, 2: 0.02})
     prior = prior_of(snapshot)
@@ -129,7 +129,10 @@ def test_an_estimate_holds_for_one_model() -> None:
     assert Known.of(snapshot) is None
     estimated = learner.proportions().estimated
     assert told.shares == pytest.approx(estimated)
-    assert Known.of(corrected(learner, store)) is None
+    assert learner.evaluate().mean == pytest.approx(told.dice_after), "judged as it is shown"
+    later = corrected(learner, store)
+    assert Known.of(later) is None
+    assert "shares" not in later.metrics
 
 
 def test_a_second_stage_moves_the_last_layer_and_holds_for_later_models() -> None:
@@ -141,7 +144,7 @@ def test_a_second_stage_moves_the_last_layer_and_holds_for_later_models() -> Non
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert {"head_weight", "head_bias"} <= moved <= {"head_weight", "head_bias", "prior_shift"}
     assert told.after[2] < told.before[2]
-    assert told.dice_before is not None
+    assert snapshot.metrics["mean_dice"] == told.dice_after is not None
     assert "Held-out Dice" in str(told)
     assert prior_of(snapshot) == pytest.approx({1: 0.98, 2: 0.02})
     # On top of it a shift begins from what the last layer takes for true by now.

@@ -14,7 +14,7 @@ from brushfire.networks.backbones.footprint import SPARE
 from brushfire.networks.facts import describe_network
 
 NETWORKS = (
-    NetworkSettings(depth=24, features=False),
+    NetworkSettings(depth=24, width=4, features=False),
     NetworkSettings(4, 4, architecture="dynunet"),
     NetworkSettings(3, 4, features=False, architecture="segresnet", slices=3, axes=3),
     NetworkSettings(4, 4, features=False, architecture="unetr", window=64),
@@ -23,7 +23,10 @@ NETWORKS = (
 
 
 @pytest.mark.parametrize("settings", NETWORKS, ids=lambda one: f"{one.architecture}-{one.axes}d")
-def test_it_is_what_is_made_then(settings: NetworkSettings) -> None:
+def test_it_is_what_is_made_then(
+    settings: NetworkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRUSHFIRE_KERNEL", "grouped")
     facts = describe_network(settings, 2, 3)
     model = SegmentationModel(settings, 2, (1, 2, 3)).train()
     layers = model.layers

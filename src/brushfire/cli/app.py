@@ -16,6 +16,8 @@ from brushfire.cli.parsing import (
     parse_budget,
     parse_format,
     parse_numbers,
+    parse_offset,
+    parse_range,
     parse_region,
     parse_scale,
     parse_seconds,
@@ -536,6 +538,85 @@ def calibrate(
         rows, said = calibrate_model(session, shares, "as learned" if as_learned else how)
     output().print(table(("", "Before", "After"), rows))
     say(output(), said)
+
+
+@app.command()
+def denoise(
+    volume: Annotated[Path, typer.Argument(help="What is noisy: a volume, or its project.")],
+    out: Annotated[Path, typer.Option(help="Target: NAME.ome.zarr or NAME.tif.")],
+    clean: Annotated[
+        Path | None,
+        typer.Option(help="The same without noise; with --offset, a zoomed scan."),
+    ] = None,
+    offset: Annotated[
+        str | None,
+        typer.Option(
+            help="Corner of the zoomed scan in VOLUME, micrometres, as 120,0,85.5 (z,y,x)."
+        ),
+    ] = None,
+    as_placed: Annotated[
+        bool, typer.Option("--as-placed", help="Do not look for the zoomed scan near there.")
+    ] = False,
+    part: Annotated[
+        list[Path] | None,
+        typer.Option(help="A reconstruction of some of the projections; give two or more."),
+    ] = None,
+    channels: Annotated[
+        bool, typer.Option("--channels", help="The channels of VOLUME are such reconstructions.")
+    ] = False,
+    one_to_many: Annotated[
+        bool,
+        typer.Option("--one-to-many", help="Predict the others from each part, not it from them."),
+    ] = False,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="Learn from hidden pixels of VOLUME alone.")
+    ] = False,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="Learn from neighbouring slices of VOLUME.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="How long to learn; 0 for what was learned before.")
+    ] = 300,
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of the voxels in OUT; float32 by default.")
+    ] = None,
+    clip: Annotated[
+        bool, typer.Option("--clip", help="Whole numbers: round, and clip what lies beyond.")
+    ] = False,
+    rescale: Annotated[
+        str | None, typer.Option(help="Whole numbers: bring this range to all of theirs, as 0,1.5.")
+    ] = None,
+    format: Annotated[Format | None, typer.Option(help="By default as OUT's name says.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT once the new one is complete.")
+    ] = False,
+    axes: Axes = None,
+    time: Time = None,
+    device: Device = None,
+    memory: Memory = None,
+) -> None:
+    """Learn to restore a volume, from pairs or from nothing, and write all of it."""
+    from brushfire.cli.denoising import Lessons, conversion_of
+    from brushfire.cli.denoising import denoise as run
+
+    lessons = Lessons(
+        clean=clean, offset=parse_offset(offset), refine=not as_placed, parts=tuple(part or ()),
+        channels=channels, one_to_many=one_to_many, blind=blind, neighbours=neighbours,
+    )  # fmt: skip
+    facts = run(
+        volume,
+        out,
+        lessons,
+        seconds=seconds,
+        conversion=conversion_of(dtype, clip=clip, rescale=parse_range(rescale)),
+        format=(format or Format(parse_format(out))).value,
+        overwrite=overwrite,
+        axes=axes,
+        time=time,
+        device=device,
+        budget=parse_budget(memory),
+    )
+    output().print(table(("", ""), facts))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

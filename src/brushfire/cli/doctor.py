@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _PACKAGES = (
     "torch", "numpy", "scipy", "scikit-image", "tensorstore", "zarr", "yaozarrs", "tifffile",
-    "imagecodecs", "safetensors", "numba", "triton", "psygnal", "napari", "vispy", "qtpy",
-    "superqt", "pyqtgraph",
+    "imagecodecs", "safetensors", "numba", "triton", "monai", "timm", "torchvision",
+    "psygnal", "napari", "vispy", "qtpy", "superqt", "pyqtgraph",
 )  # fmt: skip
 _BINDINGS = {
     "pyside6": ("PySide6", "PySide6-Essentials"),

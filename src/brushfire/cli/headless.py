@@ -67,6 +67,24 @@ def _session(
         session.events.notified.disconnect(told)
 
 
+@contextmanager
+def opened(
+    place: Path,
+    *,
+    axes: str | None,
+    time: int | None,
+    device: str | None = None,
+    budget: int | None = None,
+) -> Iterator[Session]:
+    """Do what `session_of` does, and make a project where a volume has none."""
+    with _session(None, device, budget) as session:
+        if _is_project(place):
+            session.open_project(place)
+        else:
+            session.open_volume(place, axes=axes, time=time)
+        yield session
+
+
 def _is_project(place: Path) -> bool:
     return place.suffix == SUFFIX or (place / "project.json").is_file()
 
@@ -177,11 +195,7 @@ def begin(
         With the sentence that says why nothing can be taken over.
     """
     theirs = start_of(source)
-    with _session() as session:
-        if _is_project(place):
-            session.open_project(place)
-        else:
-            session.open_volume(place, axes=axes, time=time)
+    with opened(place, axes=axes, time=time) as session:
         before = (None, session.model_revision)
         job = session.start_from(theirs, start=start, schedule=schedule, replace=replace)
         follow(session, job)
@@ -240,7 +254,7 @@ def need_model(session: Session) -> int:
     project = session.project
     if project is None or project.state.shown_model is None:
         raise ModelError(
-            "Masks are made by a model that has learned.",
+            "This needs a model that has learned.",
             got="a project without a model",
             do="Run 'brushfire train' on it first, or start learning in the window.",
         )

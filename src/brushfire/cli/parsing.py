@@ -56,6 +56,46 @@ def parse_scale(text: str | None) -> Scale | None:
     return values[0], values[1], values[2]
 
 
+def parse_offset(text: str | None) -> Scale | None:
+    """Return micrometres z, y, x from "120,0,85.5"; None from None.
+
+    Raises
+    ------
+    SettingsError
+        It is not of that form.
+    """
+    if text is None:
+        return None
+    values = _numbers(text, float)
+    if len(values) != 3 or not all(abs(v) < float("inf") for v in values):
+        raise SettingsError(
+            "An offset is three numbers, in micrometres, in the order z,y,x.",
+            got=text,
+            do="Write it like 120,0,85.5.",
+        )
+    return values[0], values[1], values[2]
+
+
+def parse_range(text: str | None) -> tuple[float, float] | None:
+    """Return two numbers from "-1000,3000"; None from None.
+
+    Raises
+    ------
+    SettingsError
+        It is not of that form.
+    """
+    if text is None:
+        return None
+    values = _numbers(text, float)
+    if len(values) != 2:
+        raise SettingsError(
+            "A range is two numbers, the lower one first.",
+            got=text,
+            do="Write it like -1000,3000.",
+        )
+    return values[0], values[1]
+
+
 def parse_shares(texts: Iterable[str]) -> dict[str, float]:
     """Return the share of each class by its name, of texts like "pore=0.02".
 

@@ -42,6 +42,9 @@ REFIT_SHARE = 2
 """Steps get this many times as long as the last refit took before the next one."""
 
 
+_AWAITED_SECONDS = 0.2
+
+
 @dataclass
 class _Pupil:
     """A learner, and what is known of this one only."""
@@ -91,7 +94,19 @@ class Coach:
     def working(self) -> bool:
         """Whether there is a step to take or strokes to look at."""
         resting = self.phase in ("waiting", "resting")
-        return self.phase in ("fitting", "training") or (resting and self._look)
+        busy = self.phase in ("fitting", "training")
+        return (busy and not self._awaited) or (resting and self._look)
+
+    @property
+    def due_in(self) -> float | None:
+        """Seconds until to look again for what is waited for; None where nothing is."""
+        return _AWAITED_SECONDS if self.phase == "fitting" and self._awaited else None
+
+    @property
+    def _awaited(self) -> str:
+        """What a first fit waits for, which comes by itself, or ""."""
+        pupil = self._pupil
+        return "" if pupil is None or pupil.fitted else pupil.learner.awaited
 
     @property
     def can_undo(self) -> bool:
@@ -208,7 +223,7 @@ class Coach:
             As `Learner.calibrate`; nothing has changed.
         """
         snapshot, told = self._segmenting().calibrate(typed, how)
-        self._verdict = reasons.restored(snapshot)
+        self._tell_of(snapshot, reasons.restored(snapshot))
         return snapshot, told
 
     def _segmenting(self) -> Learner:
@@ -295,6 +310,12 @@ class Coach:
         if self._look:
             self._take_up_strokes(pupil)
             return None
+        if not pupil.fitted:
+            pupil.learner.fetch()
+            awaited = self._awaited
+            self._enter("fitting", awaited)
+            if awaited:
+                return None
         now = time.monotonic()
         if not pupil.fitted or (pupil.fit_due and now >= pupil.next_fit_at):
             return self._fit(pupil, now)
@@ -347,7 +368,7 @@ class Coach:
         if missing is not None:
             self._enter("waiting", missing)
         else:
-            self._enter("training" if pupil.fitted else "fitting")
+            self._enter("training" if pupil.fitted else "fitting", self._awaited)
 
     def _get(self) -> _Pupil:
         """Return the learner; make it, from the models that are kept, where there is none."""

@@ -27,6 +27,7 @@ from brushfire.learning.calibrating import Known
 from brushfire.learning.learner import Learner
 from brushfire.learning.restoring.learner import RestorationLearner
 from brushfire.learning.restoring.settings import RestorationSettings
+from brushfire.networks.architectures import architecture_of, check_installed
 from brushfire.networks.features import inputs_of
 from brushfire.networks.kernels import forget_buffer
 from brushfire.networks.model import SegmentationModel
@@ -164,7 +165,7 @@ class Engine:
             self._limit(self._network_bytes)
             self._emit(m.DeviceChosen(self.device))
             while not self._inbox.urgent:
-                for command in self._inbox.take(wait=0 if self._able() else self._scout.due_in()):
+                for command in self._inbox.take(wait=0 if self._able() else self._due_in()):
                     self._obey(command)
                 if not self._inbox.urgent:
                     self._work()
@@ -189,6 +190,11 @@ class Engine:
         if not self._regions.busy and self._scout.due_in() == 0:
             able.append("places")
         return able
+
+    def _due_in(self) -> float | None:
+        """Return the seconds until there may be work without a command; None for never."""
+        due = [one for one in (self._scout.due_in(), self._coach.due_in) if one is not None]
+        return min(due, default=None)
 
     def _work(self) -> None:
         able = self._able()
@@ -308,10 +314,11 @@ class Engine:
 
     def _restore(self, snapshot: ModelSnapshot) -> None:
         """Show a stored model; learning goes on from it where the settings are those it has."""
+        check_installed(architecture_of(snapshot.settings.architecture))  # or all stays as it is
         self._coach.restore(snapshot)
         try:
             self._show(snapshot)
-        except ModelError:
+        except (ModelError, SettingsError):
             self._coach.reset()
             self._show(None)
             raise
@@ -319,6 +326,7 @@ class Engine:
     def _begin(self, start: m.Begin) -> None:
         """Go on from a model of another volume, and from what it was taught by."""
         network = start.model.settings
+        check_installed(architecture_of(network.architecture))  # or all stays as it is
         self._examples, self._patches = start.examples, start.patches
         self._settings = (network, self._settings[1])
         self._coach.replace(self._make_learner, network)
@@ -341,7 +349,7 @@ class Engine:
 
     def _take_network(self, snapshot: ModelSnapshot) -> None:
         """Learn with the network of a model."""
-        if snapshot.settings != self._settings[0]:
+        if self._restoring is None and snapshot.settings != self._settings[0]:
             self._settings = (snapshot.settings, self._settings[1])
             self._emit(m.NetworkTaken(snapshot.settings))
 

@@ -10,9 +10,6 @@ import numpy as np
 
 from brushfire.errors import SettingsError
 from brushfire.learning.dual_stage import calibrated, second_stage
-from brushfire.learning.evaluation import answers_of, regions_of
-from brushfire.learning.gate import mean_dice
-from brushfire.learning.probe import probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from brushfire.networks.model import SegmentationModel
     from brushfire.networks.snapshot import ModelSnapshot
 
-NOTED = ("prior", "known", "second_stage")
+NOTED = ("prior", "known", "shares", "second_stage")
 """Metrics of a model that say what it was taught, or told, of how common classes are."""
 
 _LEAST = 1e-4  # of the volume: a class that an estimate rules out may be there all the same
@@ -60,7 +57,11 @@ class Known:
 
 
 def notes(
-    prior: Mapping[int, float] | None, known: Known | None = None, *, staged: bool = False
+    prior: Mapping[int, float] | None,
+    known: Known | None = None,
+    shares: Mapping[int, float] | None = None,
+    *,
+    staged: bool = False,
 ) -> dict[str, Any]:
     """Return what a model notes of its proportions, for its metrics; the keys are in `NOTED`.
 
@@ -70,6 +71,8 @@ def notes(
         How common classes were in what its last layer learnt from.
     known : Known, optional
         What later models are kept to.
+    shares : mapping, optional
+        How common it takes classes to be by now.
     staged : bool
         Whether its last layer is that of a second stage.
     """
@@ -78,6 +81,8 @@ def notes(
         found["prior"] = _by_class(prior)
     if known is not None:
         found["known"] = known.to_metrics()
+    if shares:
+        found["shares"] = _by_class(shares)
     if staged:
         found["second_stage"] = True
     return found
@@ -85,7 +90,16 @@ def notes(
 
 def prior_of(model: ModelSnapshot) -> dict[int, float] | None:
     """Return how common classes were in what a model learnt from; None where it is not noted."""
-    found = {int(value): float(one) for value, one in model.metrics.get("prior", {}).items()}
+    return _noted(model, "prior")
+
+
+def shares_of(model: ModelSnapshot) -> dict[int, float] | None:
+    """Return how common a model was told that classes are; None where it was not."""
+    return _noted(model, "shares")
+
+
+def _noted(model: ModelSnapshot, key: str) -> dict[int, float] | None:
+    found = {int(value): float(one) for value, one in model.metrics.get(key, {}).items()}
     return found if set(found) == set(model.classes) else None
 
 
@@ -190,21 +204,6 @@ def found_in(
         likely = model.probabilities(slab, budget_bytes=network_bytes)[:, 0]
         voxels += np.bincount(likely.argmax(0).ravel(), minlength=count)
     return dict(zip(model.classes, (voxels / voxels.sum()).tolist(), strict=True))
-
-
-def shifted_dice(model: SegmentationModel, cache: SlabCache, sites: Sequence[Site]) -> float:
-    """Return the mean Dice at labels, the shift of a model included, which `evaluate_model` leaves.
-
-    Parameters
-    ----------
-    model, cache, sites
-        As for `evaluate_model`.
-    """
-    logits, truth = probe(model, cache, sites, model.logits_at)
-    shifted = logits + model.prior_shift.to(logits)
-    return float(
-        mean_dice(answers_of(shifted, model.classes, truth, regions_of(sites), model.classes))
-    )
 
 
 def _by_class(shares: Mapping[int, float]) -> dict[str, float]:

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(
-    model: SegmentationModel, cache: SlabCache, sites: Sequence[Site], classes: Sequence[int]
+    model: SegmentationModel,
+    cache: SlabCache,
+    sites: Sequence[Site],
+    classes: Sequence[int],
+    shift: Tensor | float = 0.0,
 ) -> Answers:
     """Return what a model answers at sites.
 
@@ -35,9 +39,11 @@ def evaluate_model(
         Where the strokes are; there is at least one site.
     classes : sequence of int
         Class values that the answers have columns for, beside those of the model.
+    shift : Tensor or float
+        What to add to the logits of each class; that of the model itself is left out.
     """
     logits, truth = probe(model, cache, sites, model.logits_at)
-    return answers_of(logits, model.classes, truth, regions_of(sites), classes)
+    return answers_of(logits + shift, model.classes, truth, regions_of(sites), classes)
 
 
 def answers_of(

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from brushfire.errors import ModelError
-from brushfire.networks.snapshot import read_header
+from brushfire.learning.tensors import KEY, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -28,7 +27,6 @@ VERSION = 1
 MOST = 500
 """Voxels of a class that are kept: more hardly teach more, and would drown out new strokes."""
 
-_KEY = "brushfire"
 _MAX_CLASS = 127
 
 
@@ -126,7 +124,7 @@ class Examples:
         """Return a safetensors file."""
         arrays = {"features": np.ascontiguousarray(self.features), "classes": self.classes}
         about = {"format": FORMAT, "version": VERSION}
-        return bytes(save(arrays, metadata={_KEY: json.dumps(about)}))
+        return bytes(save(arrays, metadata={KEY: json.dumps(about)}))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Examples:
@@ -137,22 +135,7 @@ class Examples:
         ModelError
             If it is damaged, something else, or of a newer version.
         """
-        try:
-            about = json.loads(read_header(data)["__metadata__"][_KEY])
-            known, version = about["format"] == FORMAT, int(about["version"])
-            arrays: dict[str, NDArray[Any]] = load(data) if known and version <= VERSION else {}
-        except (
-            # Whatever a damaged file can hold: numbers beyond all bounds, brackets without end.
-            ModelError, SafetensorError, KeyError, TypeError, ValueError,
-            OverflowError, RecursionError,
-        ) as error:  # fmt: skip
-            raise _refusal(f"{type(error).__name__}: {str(error)[:200]}") from error
-        if known and version > VERSION:
-            raise ModelError(
-                f"This version reads examples up to format version {VERSION}.",
-                got=version,
-                do="Update Brushfire.",
-            )
+        _, arrays = read_tensors(data, FORMAT, VERSION, _refusal)
         if set(arrays) != {"features", "classes"}:
             raise _refusal(f"a file of another kind, with {', '.join(sorted(arrays)) or 'nothing'}")
         return cls(arrays["features"], arrays["classes"])

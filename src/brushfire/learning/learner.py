@@ -23,13 +23,13 @@ from brushfire.learning.calibrating import (
     in_proportion,
     notes,
     prior_of,
-    shifted_dice,
+    shares_of,
 )
 from brushfire.learning.continuing import check_continues, diverged
 from brushfire.learning.crossvalidation import cross_validate
 from brushfire.learning.doubts import find_doubts
-from brushfire.learning.dual_stage import proportions_of
-from brushfire.learning.evaluation import evaluate_model, regions_of
+from brushfire.learning.dual_stage import calibrated, proportions_of
+from brushfire.learning.evaluation import describe, evaluate_model, regions_of
 from brushfire.learning.fitting import COUNT_POWER, index_table
 from brushfire.learning.gate import mean_dice
 from brushfire.learning.patches import classes_along
@@ -54,6 +54,8 @@ from brushfire.learning.training import Trainer
 from brushfire.learning.transfer.forgetting import SHARE, Memory
 from brushfire.learning.warming import warm_up
 from brushfire.learning.workload import Workload, choose_workload
+from brushfire.networks.architectures import architecture_of, check_installed
+from brushfire.networks.encoder_weights import EncoderWeights
 from brushfire.networks.halo import measure_halo
 from brushfire.networks.model import SegmentationModel
 from brushfire.networks.sliced import BUDGET_BYTES
@@ -153,10 +155,14 @@ class Learner:
         kept = None
         if self._examples is not None and asked is None:
             self._examples, kept = self._examples.split(SHARE)
-        self._memory = Memory(kept, asked, weights) if kept or asked else None
+        self._memory: Memory | None = None
+        if kept or asked:
+            self._memory = Memory(kept, asked, weights, self._examples, trees=learning.trees)
         self._replay = Replay(taught, learning.replay, seed) if taught and learning.replay else None
         self._along = classes_along(examples, crops, weights, network, learning)
         self._weights = weights if weights is not None and weights.settings == network else None
+        encoder = network.encoder if learning.pretrained and self._weights is None else None
+        self._encoder = None if encoder is None else EncoderWeights(encoder)
         self._device = torch.device(device)
         self._seed = seed
         self._rng = np.random.default_rng(seed)
@@ -234,6 +240,27 @@ class Learner:
         if len(classes) == 1:
             return "Paint a second class: learning needs strokes of at least two."
         return None
+
+    def fetch(self) -> None:
+        """Begin to fetch what a new network begins with, if it is not there; returns at once.
+
+        What needs it waits for it: a caller with other work does that while `awaited` says what.
+
+        Raises
+        ------
+        SettingsError
+            If the package of the network is not installed, so that it would be of no use.
+        """
+        if self._encoder is not None and self._trainer is None:
+            check_installed(architecture_of(self._network.architecture))
+            self._encoder.fetch()
+
+    @property
+    def awaited(self) -> str:
+        """What is being fetched, in a sentence, or ""."""
+        if self._encoder is None or not self._encoder.pending:
+            return ""
+        return f"Fetching {self._encoder.encoder.title}, which is done once."
 
     @property
     def _classes(self) -> tuple[int, ...]:
@@ -364,7 +391,9 @@ class Learner:
         replay = self._replay
         if replay is None or not replay.due(self._steps, self._classes):
             return self._patches(trainer, work), self._counts
-        drawn = replay.draw(work.batch, work.patch, trainer.average, vary=self._learning.augment)
+        # No larger than patches here, whose cost is known.
+        side = min(work.patch, *self._volume.shape[1:])
+        drawn = replay.draw(work.batch, side, trainer.average, vary=self._learning.augment)
         return drawn, dict.fromkeys(self._classes, 0) | replay.counts
 
     def _patches(self, trainer: Trainer, work: Workload) -> list[Patch]:
@@ -444,7 +473,15 @@ class Learner:
     def _answers(self, model: SegmentationModel) -> Answers:
         """Return what a model answers on the held-out strokes."""
         sites = self._sites(held=True, budget=self._score_pixels)
-        return evaluate_model(model, self._cache, sites, self._classes)
+        return evaluate_model(model, self._cache, sites, self._classes, self._judged_shift(model))
+
+    def _judged_shift(self, model: SegmentationModel) -> Tensor | float:
+        """Return the shift with which models are judged: in the proportions of the shown one."""
+        shares = shares_of(self._history[-1]) if self._history else None
+        if shares is None or tuple(shares) != model.classes:
+            return 0.0
+        prior = dict(zip(model.classes, self._prior(model).tolist(), strict=True))
+        return calibrated(model, shares, prior=prior).prior_shift
 
     def _cross_validate(self) -> Answers | None:
         """Return what convex fits answer on strokes that they have not seen."""
@@ -484,6 +521,8 @@ class Learner:
         if remembered is not None:
             metrics["before"] = remembered.to_metrics()
         snapshot = model.snapshot(self._revision, metrics)
+        if self._history and shares_of(self._history[-1]) and not shares_of(snapshot):
+            self._race.forget()  # an estimate held for the model before: judged without it now
         self._history = [*self._history[1 - _HISTORY :], snapshot]
         self._race.show(winner)
         return snapshot
@@ -525,7 +564,7 @@ class Learner:
         except (ModelError, LearningError):  # another network, or strokes of a class are gone
             how = "calibrated"
             made, noted = in_proportion(model, shares, how, prior, self._labelled)
-        return made, notes(noted, known, staged=how == "second stage")
+        return made, notes(noted, known, shares, staged=how == "second stage")
 
     def _labelled(self) -> tuple[SlabCache, list[Site]]:
         """Return where strokes are that teach."""
@@ -634,16 +673,17 @@ class Learner:
             shares = completed(typed, proportions_of(before, self._anywhere(), prior))
             made, prior = in_proportion(before, shares, how, prior, self._labelled)
         made.halo = self._halo(made) if how == "second stage" else made.halo
-        told = Calibration(
-            how, dict(typed), shares, self._found(before), self._found(made),
-            *self._shifted_dice(before, made),
-        )  # fmt: skip
+        scores = self._shown_scores(before, made)
+        means = (None, None) if scores is None else (scores[0].mean, scores[1].mean)
+        told = Calibration(how, dict(typed), shares, self._found(before), self._found(made), *means)
         self._revision += 1
         about = {key: value for key, value in base.metrics.items() if key not in NOTED}
+        about |= {"mean_dice": None} if scores is None else scores[1].to_metrics()
         staged = how == "second stage" or bool(base.metrics.get("second_stage"))
-        noted = notes(prior, Known(typed, how) if typed else None, staged=staged)
-        snapshot = made.snapshot(self._revision, {**about, **noted, "reason": str(told)})
+        about |= notes(prior, Known(typed, how) if typed else None, shares, staged=staged)
+        snapshot = made.snapshot(self._revision, {**about, "reason": told.reason})
         self._history = [*self._history[1 - _HISTORY :], snapshot]
+        self._race.forget()  # from now on candidates are judged in these proportions
         return snapshot, told
 
     def _as_learned(self, shown: ModelSnapshot) -> ModelSnapshot:
@@ -663,25 +703,28 @@ class Learner:
         """Return the share of each class in what a model predicts at the slabs."""
         return found_in(model, self._anywhere(), int(min(self._step_bytes, BUDGET_BYTES)))
 
-    def _shifted_dice(
+    def _shown_scores(
         self, before: SegmentationModel, after: SegmentationModel
-    ) -> tuple[float | None, float | None]:
-        """Return the Dice of two models on held-out strokes, if none of them knows those."""
+    ) -> tuple[Evaluation, Evaluation] | None:
+        """Return what two shown models reach on held-out strokes; None if they know those."""
         shown = self._race.shown
-        if shown is None or self.ready is not None or self._judges().judge != "held out":
-            return None, None
+        if shown is None or self.ready is not None:
+            return None
         if before.pixels is not None and (self._knows_all or before.classes != shown.model.classes):
-            return None, None
+            return None
+        strokes = self._judges()
+        if strokes.judge != "held out":
+            return None
         sites = self._sites(held=True, budget=self._score_pixels)
-        scores = []
-        for model in (before, after):
-            judged = model
-            if model.pixels is not None:
-                # What tells pixels in a model that is shown has learnt from every stroke.
-                judged = copy.deepcopy(shown.model)
-                judged.prior_shift.copy_(model.prior_shift)
-            scores.append(shifted_dice(judged, self._cache, sites))
-        return scores[0], scores[1]
+
+        def score(model: SegmentationModel) -> Evaluation:
+            # What tells pixels in a model that is shown has learnt from every stroke.
+            judged = model if model.pixels is None else shown.model
+            shift = model.prior_shift
+            answers = evaluate_model(judged, self._cache, sites, self._classes, shift)
+            return describe(answers, strokes.classes, strokes.judge, strokes.wanting)
+
+        return score(before), score(after)
 
     def _need_shown(self) -> ModelSnapshot:
         if not self._history:
@@ -701,6 +744,7 @@ class Learner:
         if not self.can_undo:
             return None
         self._history.pop()
+        self._race.forget()
         self._race.go_back(self._load(self._history[-1]), self._regions.version)
         if self.ready is None:
             self.fit()
@@ -786,6 +830,8 @@ class Learner:
                     mean=statistics.mean,
                     std=statistics.std,
                 )
+                if self._encoder is not None:
+                    self._encoder.give(model)
             model.start(pretrained=self._learning.pretrained)
             self._trainer = self._new_trainer(model.to(self._device), restored=False)
         return self._trainer

@@ -14,11 +14,11 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from brushfire.errors import ModelError
-from brushfire.networks.snapshot import answers, read_header
+from brushfire.learning.tensors import KEY, read_tensors
+from brushfire.networks.snapshot import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -39,7 +39,6 @@ CROP_BYTES = 2 << 20
 FILE_BYTES = 32 << 20
 """A file of them is no larger."""
 
-_KEY = "brushfire"
 _MAX_CLASS = 127
 _ASKED_PIXELS = 500_000  # a model is asked for all of them whenever another one is shown
 _TENSORS = {"intensities": np.float16, "labels": np.uint8, "shapes": np.int32, "asked": np.uint8}
@@ -207,7 +206,7 @@ class Patches:
             "format": FORMAT, "version": VERSION, "channels": channels, "slices": slices,
             "start": start,
         }  # fmt: skip
-        return bytes(save(arrays, metadata={_KEY: json.dumps(about)}))
+        return bytes(save(arrays, metadata={KEY: json.dumps(about)}))
 
     @classmethod
     def from_bytes(cls, data: bytes, start: str = "") -> Patches | None:
@@ -222,22 +221,7 @@ class Patches:
         """
         if len(data) > FILE_BYTES:
             raise _refusal(f"{len(data)} bytes, more than {FILE_BYTES}")
-        try:
-            about = json.loads(read_header(data)["__metadata__"][_KEY])
-            known, version = about["format"] == FORMAT, int(about["version"])
-            arrays: dict[str, NDArray[Any]] = load(data) if known and version <= VERSION else {}
-        except (
-            # Whatever a damaged file can hold: numbers beyond all bounds, brackets without end.
-            ModelError, SafetensorError, KeyError, TypeError, ValueError,
-            OverflowError, RecursionError,
-        ) as error:  # fmt: skip
-            raise _refusal(f"{type(error).__name__}: {str(error)[:200]}") from error
-        if known and version > VERSION:
-            raise ModelError(
-                f"This version reads crops up to format version {VERSION}.",
-                got=version,
-                do="Update Brushfire.",
-            )
+        about, arrays = read_tensors(data, FORMAT, VERSION, _refusal)
         if {name: array.dtype for name, array in arrays.items()} != _TENSORS:
             raise _refusal(f"a file of another kind, with {', '.join(sorted(arrays)) or 'nothing'}")
         crops = _crops(arrays, about.get("channels"), about.get("slices"))

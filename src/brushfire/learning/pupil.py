@@ -51,6 +51,13 @@ class Pupil(Protocol):
     def set_annotations(self, snapshot: AnnotationSnapshot) -> None:
         """Take over newer strokes, where these are what is learned from."""
 
+    @property
+    def awaited(self) -> str:
+        """What is being fetched, in a sentence, or ""."""
+
+    def fetch(self) -> None:
+        """Begin to fetch what a new network begins with, if it is not there; returns at once."""
+
     def fit(self) -> None:
         """Make a first answer in about a second."""
 

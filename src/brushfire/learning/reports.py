@@ -337,17 +337,18 @@ class Calibration:
     dice_before: float | None = None
     dice_after: float | None = None
 
-    def __str__(self) -> str:
-        """Say it in sentences."""
+    @property
+    def reason(self) -> str:
+        """Why the model is shown, in sentences."""
+        if self.how == "as learned":
+            return "As learned: corrected as far as the strokes allow."
         whose = "the shares you gave" if self.typed else "its own estimate of the shares"
-        said = {
-            "calibrated": f"Calibrated to {whose}.",
-            "second stage": f"Its last layer was fitted with {whose}.",
-            "as learned": "As learned: corrected as far as the strokes allow.",
-        }[self.how]
-        if self.how != "as learned":
-            later = "Later models keep to them." if self.typed else "Later models do without."
-            said = f"{said} {later}"
+        done = "Calibrated to" if self.how == "calibrated" else "Its last layer was fitted with"
+        later = "Later models keep to them." if self.typed else "Later models do without."
+        return f"{done} {whose}. {later}"
+
+    def __str__(self) -> str:
+        """Say all that is not in numbers of classes."""
         if self.dice_before is None or self.dice_after is None:
-            return said
-        return f"{said} Held-out Dice {self.dice_after:.3f}, before {self.dice_before:.3f}."
+            return self.reason
+        return f"{self.reason} Held-out Dice {self.dice_after:.3f}, before {self.dice_before:.3f}."

@@ -42,7 +42,8 @@ class LearningSettings:
         Whether patches are flipped, turned, stretched, bent, blurred, and changed in gain, offset
         and noise.
     pretrained : bool
-        Whether the layers begin with weights that know shapes; otherwise with random ones.
+        Whether the layers begin with weights that know shapes, or an encoder with what it learned
+        on ImageNet; otherwise with random ones.
     trees : bool
         Whether trees have a say beside the kernel machine.
     proportions : bool

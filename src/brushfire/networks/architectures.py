@@ -61,13 +61,19 @@ class Architecture:
     depth, width : Span
         What `NetworkSettings.depth` and `width` may be: for U-shaped networks the number of
         resolutions, and the channels at the finest.
-    package : str or None
-        What must be installed.
+    packages : tuple of str
+        What must be installed: that which it comes from, and what else it needs.
+    extra : str
+        Of this package, with which they come.
     axes : tuple of int
         Dimensions in which it computes.
     transformer : bool
         Whether every pixel of a window sees every other, or windows inside it, so that what it
         answers depends on where the window lies.
+    far : bool
+        Whether values reach much farther than the margin of a tile.
+    norms : tuple of str
+        How its layers may be normalised.
     arguments : frozenset of str
         Further arguments of its definition that settings may give, by MONAI's names.
     """
@@ -77,14 +83,68 @@ class Architecture:
     text: str
     depth: Span
     width: Span
-    package: str | None = "monai"
+    packages: tuple[str, ...] = ("monai",)
+    extra: str = "networks"
     axes: tuple[int, ...] = (2, 3)
     transformer: bool = False
+    far: bool = False
+    norms: tuple[Norm, ...] = NORMS
     arguments: frozenset[str] = field(default_factory=frozenset)
 
+    @property
+    def in_windows(self) -> bool:
+        """Whether it computes in fixed windows, however its layers are normalised."""
+        return self.transformer or self.far
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder that learned on ImageNet, from timm (Wightman 2019).
+
+    Parameters
+    ----------
+    weights : str
+        timm's name of it, and of what it learned.
+    title : str
+        As people read it.
+    text : str
+        Its weights without a decoder, and its paper.
+    """
+
+    weights: str
+    title: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        """As in settings: without what it learned."""
+        return self.weights.partition(".")[0]
+
+    @property
+    def repository(self) -> str:
+        """Where its weights are on the Hugging Face Hub."""
+        return f"timm/{self.weights}"
+
+
+ENCODERS: Mapping[str, Encoder] = {
+    one.name: one
+    for one in (
+        Encoder("resnet18.a1_in1k", "ResNet-18", "11.2 M weights (He 2016)."),
+        Encoder("resnet34.a1_in1k", "ResNet-34", "21.3 M weights (He 2016)."),
+        Encoder("resnet50.a1_in1k", "ResNet-50", "23.5 M weights (He 2016)."),
+        Encoder("mobilenetv2_100.ra_in1k", "MobileNetV2", "1.8 M weights (Sandler 2018)."),
+        Encoder("efficientnet_lite0.ra_in1k", "EfficientNet-Lite0", "3.0 M weights (Tan 2019)."),
+        Encoder("efficientnet_b0.ra_in1k", "EfficientNet-B0", "3.6 M weights (Tan 2019)."),
+        Encoder("mobilenetv3_large_100.ra_in1k", "MobileNetV3", "3.0 M weights (Howard 2019)."),
+    )
+}
+"""All encoders by the names that timm and others give them."""
+
+USUAL_ENCODER = "resnet18"
 
 MSD = "msd"
 UNETR = "unetr"
+ENCODER_UNET = "encoder_unet"
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     one.name: one
@@ -95,7 +155,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             "Few weights, learns from a handful of slices (Pelt & Sethian 2018).",
             Span(1, 400, 24),
             Span(1, 64, 1),
-            package=None,
+            packages=(),
             axes=(2,),
         ),
         Architecture(
@@ -163,6 +223,19 @@ ARCHITECTURES: Mapping[str, Architecture] = {
                  "normalize", "patch_norm", "downsample", "use_v2"}
             ),
         ),
+        Architecture(
+            ENCODER_UNET,
+            "ImageNet U-Net",
+            "A U-Net whose encoder learned on photographs (encoders of timm, decoder of MONAI).",
+            Span(6, 6, 6),
+            Span(4, 64, 16, 4),
+            packages=("timm", "monai"),
+            extra="encoders",
+            axes=(2,),
+            far=True,
+            norms=("batch",),
+            arguments=frozenset({"encoder"}),
+        ),
     )
 }  # fmt: skip
 """All networks by name."""
@@ -192,14 +265,21 @@ def check_installed(architecture: Architecture) -> None:
     Raises
     ------
     SettingsError
-        If its package is not installed.
+        If a package is not installed.
     """
-    if architecture.package is not None and find_spec(architecture.package) is None:
-        raise SettingsError(
-            f"{architecture.title} comes from the package {architecture.package}.",
-            got="an installation without it",
-            do='Run: pip install "napari-brushfire[networks]", or choose MS-D.',
-        )
+    for package in architecture.packages:
+        if find_spec(package) is None:
+            raise not_installed(architecture, f"an installation without {package}")
+
+
+def not_installed(architecture: Architecture, got: str) -> SettingsError:
+    """Return what says that a network cannot be had here."""
+    return SettingsError(
+        f"{architecture.title} comes from the package {architecture.packages[0]}, and from those"
+        " that it needs.",
+        got=got,
+        do=f'Run: pip install "napari-brushfire[{architecture.extra}]", or choose MS-D.',
+    )
 
 
 def read_arguments(architecture: Architecture, text: str) -> dict[str, Any]:
@@ -215,7 +295,7 @@ def read_arguments(architecture: Architecture, text: str) -> dict[str, Any]:
     Raises
     ------
     SettingsError
-        If it is no such object, or names what is no argument of that network.
+        If it is no such object, or names what is no argument of that network, or no encoder.
     """
     try:
         values = json.loads(text) if len(text) <= _LONGEST else None
@@ -235,4 +315,19 @@ def read_arguments(architecture: Architecture, text: str) -> dict[str, Any]:
             got=", ".join(unknown),
             do="Leave the others out.",
         )
+    encoder = values.get("encoder", USUAL_ENCODER)
+    if not isinstance(encoder, str) or encoder not in ENCODERS:
+        raise SettingsError(
+            f"The encoder of {architecture.title} is one of these: {', '.join(ENCODERS)}.",
+            got=repr(encoder)[:60],
+            do="Choose one of them.",
+        )
     return values
+
+
+def encoder_of(architecture: str, arguments: str) -> Encoder | None:
+    """Return the encoder that settings of this name and these arguments have, if any."""
+    if architecture != ENCODER_UNET:
+        return None
+    given = read_arguments(architecture_of(architecture), arguments)
+    return ENCODERS[given.get("encoder", USUAL_ENCODER)]

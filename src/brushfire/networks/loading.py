@@ -26,6 +26,23 @@ def load_monai() -> None:
             import monai.networks.nets  # noqa: F401
 
 
+def load_timm() -> None:
+    """Import timm, which takes seconds the first time.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed, or torchvision, which it needs, is not or was made for another
+        torch.
+    """
+    if "timm" not in sys.modules:
+        try:
+            with _without_pauses():
+                import timm  # noqa: F401
+        except (AttributeError, OSError, RuntimeError) as error:
+            raise ImportError(f"timm cannot be imported: {error}") from error
+
+
 def load_compiler() -> None:
     """Import what torch computes shapes with, where tensors have no values.
 

@@ -12,8 +12,10 @@ from brushfire.networks.architectures import (
     UNETR,
     WINDOW,
     Architecture,
+    Encoder,
     Norm,
     architecture_of,
+    encoder_of,
     read_arguments,
 )
 
@@ -149,11 +151,13 @@ class NetworkSettings:
                 got=f"{self.adapter}{' with multi-scale input' if self.features else ''}",
                 do="Choose 0 for no such layer.",
             )
-        if self.norm not in NORMS:
+        if self.norm not in kind.norms:
             raise SettingsError(
-                "Layers are normalised by what was seen while learning, or by what is in sight.",
+                "Layers are normalised by what was seen while learning, or by what is in sight."
+                if kind.norms == NORMS
+                else f"Layers of {kind.title} are normalised by what was seen while learning.",
                 got=repr(self.norm),
-                do=f"Choose one of: {', '.join(NORMS)}.",
+                do=f"Choose one of: {', '.join(kind.norms)}.",
             )
         self._check_restoration()
         _check_range("The side of a window", self.window, MAX_WINDOW)
@@ -187,6 +191,11 @@ class NetworkSettings:
     def dilation(self, layer: int) -> int:
         """Return the dilation of ``layer``, counted from 0, in pixels."""
         return self.dilations[layer % len(self.dilations)]
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder that learned on ImageNet, of networks that have one."""
+        return encoder_of(self.architecture, self.arguments)
 
     @property
     def layer_dilations(self) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from brushfire.tomography import Progress
 
 _HALF_TURN = 180.0
-# Bubbles have radii of 1 to 10 voxels, so that there is detail to lose.
+# Bubbles of a scan have radii of 1 to 10 voxels, so that there is detail to lose.
 FINENESS = 2.5
 _MOST_VOXELS = 1 << 27
 _LEVELS_BYTES = 256 << 20
@@ -202,7 +202,7 @@ def zoom_foam(
             got=f"shape {whole}, zoom {zoom}",
             do="Choose a shape in multiples of the zoom.",
         )
-    foam = Foam(whole, seed, FINENESS)
+    foam = Foam(whole, seed)
     drawn = np.stack([foam.draw(z)[0] for z in range(whole[0])])
     depth, side = whole[0] // zoom, foam.side // zoom
     large = drawn.reshape(depth, zoom, side, zoom, side, zoom).mean((1, 3, 5))

@@ -30,7 +30,7 @@ _CONTEXT = 3  # slices that a student of a network in three dimensions sees
 _CACHED = 8  # parts of what a job may hold, of which answers have one, and what is read another
 _MOST_CACHED = 128 * 2**20
 # What learning goes on from: strokes that judge it stay those that do.
-_KEPT = ("annotations", "held_out_regions", "step", "seconds", "prior", "known")
+_KEPT = ("annotations", "held_out_regions", "step", "seconds", "prior", "known", "shares")
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,16 @@ class LearningRecord:
                 self.newest = max(self.newest, snapshot.revision)
                 changes = {
                     "shown_model": snapshot.revision,
-                    "shown_dice": mean,
                     "can_undo": can_undo,
                     "seen_annotations": annotations,
                     "verdict": verdict,
                     "remembered": Remembered.from_metrics(snapshot.metrics.get("before")),
+                    # None of the model before is left over where this one was not measured.
+                    "evaluation": None,
+                    "restoration": None,
+                    **({} if evaluation is None else _scored(evaluation)),
+                    "shown_dice": mean,
                 }
-                if evaluation is not None:
-                    changes = {**_scored(evaluation), **changes}
             case m.HistoryChanged(can_undo):
                 changes = {"can_undo": can_undo}
             case m.ModelForgotten():

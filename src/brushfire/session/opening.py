@@ -17,7 +17,7 @@ from brushfire.project import (
     open_project,
 )
 from brushfire.session.memory import shares
-from brushfire.volumes import find_pyramid
+from brushfire.volumes import find_pyramid, open_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +143,23 @@ def reference(volume: Volume, *, confirmed: bool = False) -> VolumeReference:
         dtype=str(volume.dtype),
         time=volume.time,
         confirmed=confirmed,
+    )
+
+
+def open_reference(noted: VolumeReference, cache_bytes: int) -> Volume:
+    """Open a volume that a project noted, as it was read then.
+
+    Raises
+    ------
+    VolumeError
+        It is gone, or cannot be read.
+    """
+    return open_volume(
+        noted.source,
+        axes=noted.axes,
+        voxel_size=noted.voxel_size,
+        time=noted.time,
+        cache_bytes=cache_bytes,
     )
 
 

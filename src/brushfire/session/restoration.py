@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brushfire.engine.messages import LearnToRestore
-from brushfire.errors import Cancelled, LearningError, ProjectError, VolumeError
+from brushfire.errors import Cancelled, ProjectError, VolumeError
 from brushfire.geometry import Box, Triple, triple
 from brushfire.learning.restoring import RestorationSettings, suggest_restoration_network
+from brushfire.learning.restoring.fitness import region_of
 from brushfire.learning.restoring.settings import check_way
 from brushfire.project import RestorationState
 from brushfire.session.memory import shares
-from brushfire.session.opening import reference
+from brushfire.session.opening import open_reference, reference
 from brushfire.volumes import Volume, open_volume
 from brushfire.volumes.resampling import grid_around, resampled
 from brushfire.volumes.stacking import check_same_grid, stack_channels
@@ -243,13 +244,7 @@ def _found(noted: VolumeReference, cache_bytes: int) -> Volume:
             got="an array that was in memory only",
             do="Give it again.",
         )
-    volume = open_volume(
-        noted.source,
-        axes=noted.axes,
-        voxel_size=noted.voxel_size,
-        time=noted.time,
-        cache_bytes=cache_bytes,
-    )
+    volume = open_reference(noted, cache_bytes)
     if volume.fingerprint != noted.fingerprint:
         raise VolumeError(
             "What a project was restored from has not changed since.",
@@ -267,32 +262,25 @@ def _arranged(
     offset: Scale | None,
     network: NetworkSettings | None,
 ) -> Restoration:
-    """Return volumes on one grid, and a network for them; voxels are not read.
+    """Return volumes on one grid, and a network for them; few voxels are read.
 
     Raises
     ------
     VolumeError, LearningError, SettingsError
         They do not lie on one grid, or do not fit the way or the network.
     """
-    source, origin = volume, (0, 0, 0)
+    source, origin = volume, None
     if learning.way == "splits":
         source = _parts(volume, splits)
     elif target is not None and offset is not None:
         grid, origin = grid_around(volume, target.shape, target.voxel_size, offset)
         source = resampled(volume, grid)
-    elif target is not None:
-        check_same_grid(volume, target)
     outputs = 1 if target is None else len(target.channels)
     network = network or suggest_restoration_network(
         source, learning.way, outputs=outputs, zoomed=offset is not None
     )
     check_way(learning, network, len(source.channels))
-    if target is not None and network.restored != outputs:
-        raise LearningError(
-            "A network restores the channels of its target.",
-            got=f"{network.restored} for {outputs}",
-            do=f"Restore {outputs}.",
-        )
+    region = region_of(source, target, learning, network, origin)
     state = RestorationState(
         network=network,
         learning=learning,
@@ -300,7 +288,7 @@ def _arranged(
         splits=tuple(reference(one) for one in splits),
         offset=offset,
     )
-    return Restoration(state, source, target, origin)
+    return Restoration(state, source, target, region.start)
 
 
 def _parts(volume: Volume, splits: Sequence[Volume]) -> Volume:

@@ -54,6 +54,7 @@ from brushfire.session.opening import (
     TILE,
     check_opening,
     first_classes,
+    open_reference,
     reference,
     resolve_opening,
     suggest_network,
@@ -355,14 +356,7 @@ class Session:
                 got=folder,
                 do="Open the array with the project folder as its project_folder.",
             )
-        volume = open_volume(
-            reference.source,
-            axes=reference.axes,
-            voxel_size=reference.voxel_size,
-            time=reference.time,
-            cache_bytes=self._cache_bytes,
-        )
-        self._adopt(volume, project.folder)
+        self._adopt(open_reference(reference, self._cache_bytes), project.folder)
 
     def confirm_volume(self, voxel_size: Scale | None = None) -> None:
         """Say that axes and voxel size are right, or correct the voxel size (um, z, y, x)."""
@@ -823,6 +817,7 @@ class Session:
             raise ModelError(
                 "A small network is shown once it has been made.", got="none", do="Make it first."
             )
+        self.work_on("segment")
         self._need_engine().send(m.Adopt(self._student.model))
         self._student = None
 
@@ -848,6 +843,8 @@ class Session:
 
     def estimate_proportions(self) -> None:
         """Find out how common classes are by the shown model; `proportions_changed` follows."""
+        self._need_volume()
+        self.work_on("segment")
         self._need_engine().send(m.Estimate())
 
     def calibrate(
@@ -874,6 +871,7 @@ class Session:
         """
         self._need_volume()
         command = prepare_calibrating(self, self._segments.snapshot, shares, how)
+        self.work_on("segment")
         self._need_engine().send(command)
 
     def browse_library(self) -> None:
@@ -1308,13 +1306,14 @@ class Session:
                 self._keeper.note("model shown", revision=snapshot.revision, **snapshot.metrics)
             case m.ModelForgotten():
                 record.take(event)
+                segments = self._tasks.heard == "segment"
+                if segments:
+                    self._forget_asides()
+                    self._later(self.events.proportions_changed, self._proportions)
                 store = self._tasks.store(self._tasks.heard)
                 if store is not None:
                     store.clear()
-                if self._tasks.heard == "segment":
-                    self._forget_asides()
-                    self._later(self.events.proportions_changed, self._proportions)
-                if self._tasks.heard == "segment" and self._suggestions.clear():
+                if segments and self._suggestions.clear():
                     self._later(self.events.places_changed, self.places)
                 self._show(0)
                 self._save()
@@ -1347,10 +1346,13 @@ class Session:
                     self._error(error)
             case m.Told(level, text):
                 self._later(self.events.notified, Notice(level, text))
+            case m.DeviceChosen(why=why):
+                for each in self._tasks.records.values():
+                    each.take(event)
+                if why:
+                    self._later(self.events.notified, Notice("warning", why))
             case _:
                 record.take(event)
-                if isinstance(event, m.DeviceChosen) and event.why:
-                    self._later(self.events.notified, Notice("warning", event.why))
 
     def _begin_with(self, lesson: Lesson) -> None:
         """Take over what was learned elsewhere."""

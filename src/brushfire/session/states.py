@@ -55,8 +55,9 @@ class LearningState:
     Parameters
     ----------
     phase : {"idle", "waiting", "fitting", "training", "resting", "paused"}
-        "waiting" means started, but something is missing; ``message`` says what. "resting" means
-        that no better model came for long: it goes on with the next stroke.
+        "waiting" means started, but something is missing; ``message`` says what. "fitting"
+        with a ``message`` waits for what is being fetched. "resting" means that no better
+        model came for long: it goes on with the next stroke.
     step : int
         Gradient steps so far.
     steps_per_second : float

@@ -30,7 +30,7 @@ def _learning(state: LearningState, taught: int, confirmed: bool) -> str:
     shown = _shown(state)
     match state.phase:
         case "fitting":
-            return f"Fitting the first answer to your strokes{_after(shown)}."
+            return state.message or f"Fitting the first answer to your strokes{_after(shown)}."
         case "resting":
             return f"Learning rests: nothing better came. Paint, and it goes on{_after(shown)}."
         case "idle":

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from brushfire.learning.evaluation import answers_of
+from brushfire.learning.fitting import fit_pixels
 from brushfire.learning.gate import mean_dice
 from brushfire.learning.reports import Remembered
 from brushfire.networks.model import SegmentationModel
@@ -39,12 +40,24 @@ class Memory:
         Crops that nothing learns from.
     start : ModelSnapshot or None
         What the project started from.
+    taught : Examples or None
+        Voxels that fits learn. What tells pixels by their features in the start may know by heart
+        what is asked; so it is asked with a fit of these instead, or not at all.
+    trees : bool
+        Whether trees have a say in fits.
     """
 
     def __init__(
-        self, voxels: Examples | None, crops: Patches | None, start: ModelSnapshot | None
+        self,
+        voxels: Examples | None,
+        crops: Patches | None,
+        start: ModelSnapshot | None,
+        taught: Examples | None = None,
+        *,
+        trees: bool = True,
     ) -> None:
         self._voxels, self._crops = voxels, crops
+        self._taught, self._trees = taught, trees
         self._start = start if start is not None and answers(start) else None
         self._there: tuple[float | None] | None = None
         self._here: tuple[int, float] | None = None
@@ -55,10 +68,8 @@ class Memory:
         if now is None:
             return None
         if self._there is None:  # asked once
-            self._there = (None,)
-            if self._start is not None:
-                start = SegmentationModel.from_snapshot(self._start, model.device)
-                self._there = (self._dice(start)[0],)
+            start = self._unknowing(model.device)
+            self._there = (None if start is None else self._dice(start)[0],)
         return Remembered(now, self._there[0], asked, whole=self._crops is not None)
 
     def start_here(
@@ -78,6 +89,22 @@ class Memory:
         if self._here is None or self._here[0] != version:
             self._here = version, measure(SegmentationModel.from_snapshot(self._start))
         return self._here[1]
+
+    def _unknowing(self, device: torch.device) -> SegmentationModel | None:
+        """Return the start as it is without what is asked; None where that cannot be known."""
+        if self._start is None:
+            return None
+        start = SegmentationModel.from_snapshot(self._start, device)
+        if start.pixels is None:
+            return start
+        known = None if self._taught is None else self._taught.of(start.classes)
+        if known is None or known.features.shape[1] != start.inputs:
+            return None
+        if set(known.counts) != set(start.classes):
+            return None
+        features = torch.from_numpy(known.features).to(device)
+        fit_pixels(start, features, known.classes, trees=self._trees)
+        return start
 
     def _dice(self, model: SegmentationModel) -> tuple[float | None, int]:
         """Return the mean Dice of a model, and how many voxels were asked."""

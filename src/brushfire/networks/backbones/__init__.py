@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brushfire.networks.architectures import MSD, architecture_of, check_installed
+from brushfire.networks.architectures import ENCODER_UNET, MSD, architecture_of, check_installed
 from brushfire.networks.backbones.mixed_scale import MixedScaleBackbone
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def make_backbone(settings: NetworkSettings, channels: int, outputs: int) -> Bac
             outputs,
             border=settings.border,
         )
+    if settings.architecture == ENCODER_UNET:
+        from brushfire.networks.backbones.encoder_unet import EncoderNetwork
+
+        return EncoderNetwork(settings, channels)
     from brushfire.networks.backbones.monai_networks import MonaiNetwork
 
     return MonaiNetwork(settings, channels)

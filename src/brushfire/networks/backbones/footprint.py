@@ -102,8 +102,7 @@ def _beside(result: Tensor, x: Tensor, weight: Tensor, _: Any, *how: Any) -> int
 
 def _beside_gradients(gradient: Tensor, x: Tensor, weight: Tensor, _: Any, *how: Any) -> int:
     """Return what the gradients of a convolution take beside operands and results."""
-    *how, _wanted = how
-    if _in_columns(x, weight, how):
+    if _in_columns(x, weight, how[:-1]):  # without the last, which says what is wanted
         return _columns(weight, x if how[_TRANSPOSED] else gradient)
     return _blocked(x) + max(_blocked(x), _blocked(gradient))
 
@@ -114,12 +113,14 @@ def _in_columns(x: Tensor, weight: Tensor, how: Sequence[Any]) -> bool:
 
 
 def _columns(weight: Tensor, seen: Tensor) -> int:
-    return 4 * weight[0].numel() * seen[:, 0].numel()
+    columns: int = 4 * weight[0].numel() * seen[:, 0].numel()
+    return columns
 
 
 def _blocked(maps: Tensor) -> int:
     channels = -(-maps.shape[1] // _BLOCK) * _BLOCK
-    return 4 * channels * maps[:, 0].numel()
+    copied: int = 4 * channels * maps[:, 0].numel()
+    return copied
 
 
 def _key(value: Tensor) -> int:
@@ -169,7 +170,8 @@ def peak_bytes(run: Callable[[Tensor], object], shape: tuple[int, ...]) -> int:
     """
     load_compiler()
     x = torch.empty(shape, device="meta")
-    with Ledger() as ledger:
+    ledger = Ledger()
+    with ledger:
         run(x)
     return ledger.bytes
 
@@ -186,6 +188,7 @@ def step_bytes(run: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> int:
     """
     load_compiler()
     x = torch.empty(shape, device="meta")
-    with torch.enable_grad(), Ledger() as ledger:
+    ledger = Ledger()
+    with torch.enable_grad(), ledger:
         torch.autograd.backward(run(x).mean())
     return ledger.bytes

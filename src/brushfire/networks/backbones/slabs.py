@@ -21,12 +21,14 @@ Others it computes several times slower, and with all inputs that outputs see la
 class SlabConv3d(nn.Conv3d):
     """`Conv3d` that counts slices last where torch looks at the first axes alone."""
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not self._slow(input):
-            return super()._conv_forward(input, weight, bias)
-        x, turned = (one.permute(0, 1, 3, 4, 2).contiguous() for one in (input, weight))
-        how = (_turned(one) for one in (self.stride, self.padding, self.dilation))
-        found = functional.conv3d(x, turned, bias, *how, self.groups)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what `Conv3d` does."""
+        if not self._slow(x):
+            return super().forward(x)
+        assert not isinstance(self.padding, str)
+        x, weight = (one.permute(0, 1, 3, 4, 2).contiguous() for one in (x, self.weight))
+        stride, padding, dilation = map(_turned, (self.stride, self.padding, self.dilation))
+        found = functional.conv3d(x, weight, self.bias, stride, padding, dilation, self.groups)
         return found.permute(0, 1, 4, 2, 3).contiguous()
 
     def _slow(self, x: Tensor) -> bool:

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from brushfire.errors import BrushfireError, ModelError
 from brushfire.networks.architectures import (
-    ARCHITECTURES,
-    MSD,
     NORMS,
     UNETR,
     WINDOW,
@@ -182,7 +180,7 @@ def class_of(architecture: str) -> Any:
 
 def is_monai(settings: NetworkSettings) -> bool:
     """Whether a network is one of MONAI's."""
-    return settings.architecture != MSD and settings.architecture in ARCHITECTURES
+    return settings.architecture in NAMES
 
 
 def _modern(kind: Architecture, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

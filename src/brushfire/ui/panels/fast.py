@@ -49,7 +49,7 @@ class FastForm(QWidget):
         self.progress.cancelled.connect(self._cancel)
         self.answer = label("")
         self.show_it = button("Show it", self._show, tip=SHOW_TIP)
-        self.keep = button("Save to library…", save, tip="Keep the small network for later")
+        self.keep = button("Save it…", save, tip="Keep the small network in the library")
         self.leave = button("Leave it", self._leave, tip="Forget it; what is shown stays")
         self.choice = boxed(row(self.show_it, self.keep, self.leave, QVBoxLayout(), stretch=3))
         layout = column(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 from brushfire.errors import SettingsError
 from brushfire.learning.transfer.schedules import SCHEDULE_TEXTS, SCHEDULES
 from brushfire.learning.transfer.schedules import why_not as why_no_schedule
-from brushfire.networks.architectures import ARCHITECTURES, MSD, check_installed
+from brushfire.networks.architectures import ARCHITECTURES, ENCODERS, MSD, check_installed
 from brushfire.networks.settings import MAX_WINDOW, NetworkSettings
 from brushfire.ui.widgets import (
     Choice,
@@ -41,6 +42,10 @@ SLICES = {2: (1, 3, 5, 7), 3: (7, 15, 31)}
 USUAL_SLICES = {2: 1, 3: 15}
 NO_FEATURES = "Networks in 3D see intensities; multi-scale input is of single slices."
 SLICES_TIP = "Neighbouring slices that the network sees, to segment the middle one"
+PRETRAINED_TIP = (
+    "The encoder begins with what it learned on photographs, which is fetched once from the"
+    " Hugging Face Hub; otherwise with random weights"
+)
 FEATURES_TIP = "Gives a first answer in a second; leave on unless you compare."
 
 
@@ -77,7 +82,9 @@ class NetworkForm(QWidget):
         for spin in (self.depth, self.width_, self.window_):
             spin.valueChanged.connect(self._on_change)
         self.dilations.textChanged.connect(self._on_change)
-        self.features.toggled.connect(self._on_change)
+        self.encoder.currentIndexChanged.connect(self._on_change)
+        for box in (self.features, self.pretrained):
+            box.toggled.connect(self._on_change)
         connections.connect(controller.session.events.network_appraised, self._on_appraised)
 
     # ------------------------------------------------------------------ building
@@ -85,6 +92,11 @@ class NetworkForm(QWidget):
         self.architecture = Choice("Which network learns")
         for name, kind in ARCHITECTURES.items():
             self.architecture.add(kind.title, name, kind.text)
+        self.encoder = Choice("What the decoder builds on")
+        for name, encoder in ENCODERS.items():
+            self.encoder.add(encoder.title, name, encoder.text)
+        self.pretrained = QCheckBox("ImageNet weights")
+        self.pretrained.setToolTip(PRETRAINED_TIP)
         self.depth, self.width_ = QSpinBox(), QSpinBox()
         self.dilations = QLineEdit()
         self.dilations.setToolTip("Such as 1-10, or 1, 2, 4, 8: layers take them in turn")
@@ -112,7 +124,8 @@ class NetworkForm(QWidget):
         form = form_in(fields)
         self._names: dict[QWidget, Any] = {}
         for name, field in (
-            ("Network", self.architecture), ("Depth", self.depth), ("Width", self.width_),
+            ("Network", self.architecture), ("Encoder", self.encoder), ("", self.pretrained),
+            ("Depth", self.depth), ("Width", self.width_),
             ("Dilations", self.dilations), ("Sees", self.axes), ("Slices", self.slices),
             ("Window", self.window_), ("Learns", self.schedule), ("", self.features),
         ):  # fmt: skip
@@ -143,6 +156,9 @@ class NetworkForm(QWidget):
         network = settings.network
         self._filling = True
         self.architecture.choose(network.architecture)
+        if network.encoder is not None:
+            self.encoder.choose(network.encoder.name)
+        self.pretrained.setChecked(settings.learning.pretrained)
         self._fit_fields()
         self.depth.setValue(network.depth)
         self.width_.setValue(network.width)
@@ -161,6 +177,10 @@ class NetworkForm(QWidget):
     @property
     def _kind(self) -> Architecture:
         return ARCHITECTURES[self.architecture.chosen]
+
+    @property
+    def _encodes(self) -> bool:
+        return "encoder" in self._kind.arguments
 
     def _fit_fields(self) -> None:
         """Show the fields that the chosen network has, within its bounds."""
@@ -205,8 +225,10 @@ class NetworkForm(QWidget):
         self.features.setToolTip(NO_FEATURES if deep else FEATURES_TIP)
         if deep:
             self.features.setChecked(False)
-        windows = kind.transformer or (now.architecture == kind.name and now.norm != "batch")
+        windows = kind.in_windows or (now.architecture == kind.name and now.norm != "batch")
         for field, shown in (
+            (self.encoder, self._encodes),
+            (self.pretrained, self._encodes),
             (self.dilations, kind.name == MSD),
             (self.axes, len(kind.axes) > 1),
             (self.window_, windows),
@@ -270,7 +292,6 @@ class NetworkForm(QWidget):
         settings = self._controller.session.settings
         now, name = settings.network, self.architecture.chosen
         msd, alike = name == MSD, name == now.architecture
-        shape = (name, self.depth.value(), self.width_.value(), self.axes.chosen)
         features = self.features.isChecked()
         network = replace(
             now if alike else NetworkSettings(border=now.border),
@@ -283,12 +304,27 @@ class NetworkForm(QWidget):
             features=features,
             window=self.window_.value(),
             adapter=0 if features or not alike else now.adapter,
-            # They may name the width of each resolution, so that they fit one shape only.
-            arguments=now.arguments
-            if shape == (now.architecture, now.depth, now.width, now.axes)
-            else "{}",
+            arguments=self._arguments,
         )
-        return network, replace(settings.learning, schedule=self.schedule.chosen)
+        pretrained = settings.learning.pretrained
+        if self._encodes:
+            pretrained = self.pretrained.isChecked()
+        elif now.encoder is not None:
+            pretrained = True  # what is no longer seen was said of that encoder
+        return network, replace(
+            settings.learning, schedule=self.schedule.chosen, pretrained=pretrained
+        )
+
+    @property
+    def _arguments(self) -> str:
+        """Further arguments of the network."""
+        if self._encodes:
+            return json.dumps({"encoder": self.encoder.chosen})
+        now = self._controller.session.settings.network
+        shape = (self._kind.name, self.depth.value(), self.width_.value(), self.axes.chosen)
+        # They may name the width of each resolution, so that they fit one shape only.
+        same = shape == (now.architecture, now.depth, now.width, now.axes)
+        return now.arguments if same else "{}"
 
     def _ask(self) -> None:
         try:

@@ -285,6 +285,8 @@ class SaveForm(QWidget):
             self.name.setText(session.project.folder.stem)
         elif session.volume is not None:
             self.name.setText(session.volume.name)
+        if student:
+            self.name.setText(f"{self.name.text()} fast")
         self.name.selectAll()
         self.crops.setChecked(False)
         self._refresh()

@@ -21,11 +21,11 @@ TIP = (
 )
 KNOWS_TIP = (
     "Dice on strokes of the other volume that nothing here has learned. They come along as small"
-    " crops of its images, and others of them are replayed in one of four steps"
+    " crops of its images, and others of them are replayed in between"
 )
 VOXELS_TIP = (
     "Dice on labelled voxels of the other volume that no fit here has learned, by what tells single"
-    " pixels. The model that came had learned them itself"
+    " pixels"
 )
 
 

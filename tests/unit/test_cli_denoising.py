@@ -1,0 +1,92 @@
+"""`brushfire denoise`: what it says of bad input, and one volume from a terminal to a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+
+from brushfire.cli import main
+from brushfire.cli.denoising import Lessons
+from brushfire.errors import SettingsError
+from brushfire.geometry import Box
+from brushfire.volumes import open_volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHAPE = (4, 72, 80)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with a clean volume and a noisy one."""
+    rng = np.random.default_rng(0)
+    columns = np.sin(np.arange(SHAPE[2]) / 6).astype(np.float32)
+    clean = np.broadcast_to(columns, SHAPE)
+    noisy = clean + rng.normal(0, 0.5, SHAPE).astype(np.float32)
+    for name, values in (("clean", clean), ("noisy", noisy)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, photometric="minisblack")
+    return tmp_path
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in ("denoise", *words)])
+
+
+def test_a_volume_is_restored_from_a_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy, clean, out = folder / "noisy.tif", folder / "clean.tif", folder / "out.ome.zarr"
+    assert run(noisy, "--clean", clean, "--out", out, "--seconds", 3, "--device", "cpu") == 0
+    said = capsys.readouterr().out
+    assert "From pairs" in said
+    assert "dB" in said
+    made = open_volume(out).read(Box.of_shape(SHAPE))[0]
+    truth, given = tifffile.imread(clean), tifffile.imread(noisy)
+    assert made.dtype == np.float32
+    assert np.abs(made - truth).mean() < 0.7 * np.abs(given - truth).mean()
+
+    # What was learned is there the next time, and goes into another type.
+    again = folder / "again.tif"
+    words = ("--seconds", 0, "--dtype", "uint8", "--rescale", "-1.5,1.5", "--device", "cpu")
+    assert run(noisy, "--out", again, *words) == 0
+    values = tifffile.imread(again)
+    assert values.dtype == np.uint8
+    assert np.abs(values / 255 * 3 - 1.5 - made).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing was chosen"),
+        (("--blind", "--neighbours"), "--blind and --neighbours"),
+        (("--blind", "--one-to-many"), "without any"),
+        (("--blind", "--dtype", "uint8"), "Choose 'clip'"),
+        (("--blind", "--rescale", "1"), "A range is two numbers"),
+        (("--clean", "clean.tif", "--offset", "1,2"), "An offset is three numbers"),
+        (("--part", "clean.tif"), "two reconstructions"),
+        (("--clean", "gone.tif"), "gone.tif"),
+    ],
+)
+def test_bad_input_ends_with_a_sentence(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    assert run("noisy.tif", "--out", "out.tif", "--seconds", 1, *words) == 2
+    assert said in capsys.readouterr().err
+    assert not (folder / "out.tif").exists()
+
+
+def test_ways_are_told_from_what_is_given() -> None:
+    assert Lessons().way is None
+    assert Lessons(channels=True).way == "splits"
+    assert Lessons(neighbours=True).way == "neighbours"
+    with pytest.raises(SettingsError):
+        Lessons(blind=True, channels=True)
