@@ -15,7 +15,7 @@ from brushfire.learning.reports import Proposal, StepReport
 from brushfire.learning.restoring.division import divide
 from brushfire.learning.restoring.fitness import region_of, statistics_of
 from brushfire.learning.restoring.judging import judge, judge_given
-from brushfire.learning.restoring.lessons import Lessons
+from brushfire.learning.restoring.lessons import MARGIN, Lessons
 from brushfire.learning.restoring.reasons import decided
 from brushfire.learning.restoring.settings import check_way
 from brushfire.learning.restoring.training import RestorationTrainer
@@ -258,7 +258,9 @@ class RestorationLearner:
         """Return the side of the squares in which slices are looked at: as large as fits."""
         side = self._largest_side
         model = self._ready_trainer().average
-        while side > _LEAST_SIDE and model.bytes_of(side, side) > self._step_bytes:
+        while side > _LEAST_SIDE and (
+            model.bytes_of(side + 2 * MARGIN, side + 2 * MARGIN) > self._step_bytes
+        ):
             side //= 2
         return side
 

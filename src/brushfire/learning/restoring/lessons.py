@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _EDGE = 16  # pixels at a cut edge of a patch that do not teach: their surroundings are missing
 _EDGE_SHARE = 8  # of a small patch, at most
+MARGIN = _EDGE
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +186,7 @@ class Lessons:
         model : RestorationModel
             As for `draw`.
         side : int
-            Of the squares in which slices are looked at, in pixels.
+            Of the squares in which slices are judged, in pixels; `MARGIN` more are seen around.
         most : int
             How many.
         """
@@ -197,8 +198,8 @@ class Lessons:
         for number, box in enumerate(chosen):
             rng = np.random.default_rng(number)
             for part in _squares(box, side, per_slice):
-                near = self._beside(part.start[0])
-                crop = self._crop(part, near, part, 0)
+                seen = part.grow((0, MARGIN, MARGIN)).clip(self._shape)
+                crop = self._crop(seen, self._beside(part.start[0]), part, 0)
                 lessons.append(self._lesson(model, crop, rng))
         return lessons
 
@@ -302,7 +303,7 @@ def _finite(x: Tensor) -> Tensor:
 
 
 def _squares(box: Box, side: int, most: int) -> list[Box]:
-    """Return up to so many squares of a slice, evenly spread over it."""
+    """Return up to so many squares of a slice, evenly spread over it, which do not overlap."""
     z, *start = box.start
     _, *stop = box.stop
     sides = [min(side, last - first) for first, last in zip(start, stop, strict=True)]
@@ -315,7 +316,7 @@ def _squares(box: Box, side: int, most: int) -> list[Box]:
     for row in range(rows):
         for column in range(columns):
             first = [
-                begin + int((index + 0.5) * (end - begin - one) / count)
+                begin + index * one + int((index + 0.5) * (end - begin - count * one) / count)
                 for begin, end, one, index, count in zip(
                     start, stop, sides, (row, column), (rows, columns), strict=True
                 )
