@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from brushfire.networks.settings import NetworkSettings
 from brushfire.volumes import open_volume
 
 from .conftest import SHAPE
@@ -156,3 +157,24 @@ def test_a_zoomed_scan_is_shown_where_it_lies_with_its_own_voxels(
     assert corners[0] == pytest.approx(corners[1])
     assert not window.dock.restored.residual.isEnabled()
     assert "finer voxels" in window.dock.restored.residual.toolTip()
+
+
+def test_the_slice_on_screen_of_a_zoomed_scan_comes_first(window: Window) -> None:
+    window.open(noisy())
+    session, dock = window.session, window.dock
+    fine = clean().repeat(2, 0).repeat(2, 1).repeat(2, 2)[2:10, 40:200, 40:200]
+    part = open_volume(fine, voxel_size=(0.5, 0.5, 0.5))
+    network = NetworkSettings(depth=4, dilations=(1, 2), features=False, restored=1)
+    job = session.restore_from(
+        "pairs", target=part, offset=(1.0, 20.0, 20.0), refine=False, network=network
+    )
+    window.wait(lambda: next(one for one in session.jobs if one.id == job).state != "running")
+    window.wait(lambda: bool(dock.controller.restored.shown))
+    (layer,) = dock.controller.restored.shown
+    # Two of these slices lie in one of the volume.
+    window.viewer.dims.set_point(0, layer.data_to_world((7, 0, 0))[0])
+    window.settle()
+    session.start()
+    window.wait(lambda: len(session.restored) > 0)
+    assert np.isfinite(session.restored.channel()[7]).any()
+    assert np.isnan(session.restored.channel()[6]).all()

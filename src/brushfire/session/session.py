@@ -911,13 +911,26 @@ class Session:
 
     # -- prediction and export ---------------------------------------------------------------
 
-    def set_view(self, box: Box) -> None:
-        """Say which voxels are visible: level 0, one voxel thick along the sliced axis."""
+    def set_view(self, box: Box, *, restored: bool = False) -> None:
+        """Say which voxels are visible: level 0, one voxel thick along the sliced axis.
+
+        Parameters
+        ----------
+        box : Box
+            Voxels of the volume.
+        restored : bool
+            Whether they are of ``restoration.source`` instead, whose voxels may be finer.
+        """
         if self.volume is None:
+            return
+        if restored:
+            if self._tasks.see(box):
+                self._send_view()
             return
         visible = box.clip(self.volume.shape)
         if visible.size:
             self._view = visible
+            self._tasks.seen = None
             self._send_view()
 
     def export(

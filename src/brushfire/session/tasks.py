@@ -47,6 +47,9 @@ class Tasks:
         What the project keeps of restoring where it could not be opened again.
     labels, restored : PredictionStore, RestoredStore or None
         Tiles of each.
+    seen : Box or None
+        Voxels of what is restored that are visible, where its own were named; None where those of
+        the volume count.
     """
 
     def __init__(self, device: str, shown: ModelSnapshot | None = None) -> None:
@@ -61,6 +64,7 @@ class Tasks:
         self.kept: RestorationState | None = None
         self.labels: PredictionStore | None = None
         self.restored: RestoredStore | None = None
+        self.seen: Box | None = None
         self._asked = self._answered = 0
         self._since = 0  # from which answer on the engine restores what is restored now
 
@@ -83,7 +87,7 @@ class Tasks:
     ) -> None:
         """Restore this from now on; tiles of what was restored before are forgotten."""
         newest = self.records["restore"].newest
-        self.restoration, self.active = restoration, "restore"
+        self.restoration, self.active, self.seen = restoration, "restore", None
         self._since = self._asked + 1
         self.records["restore"] = LearningRecord(self._device, shown)
         self.records["restore"].newest = max(newest, self.records["restore"].newest)
@@ -139,10 +143,17 @@ class Tasks:
             return None
         restoring = self.restoring
         if restoring is not None:
-            box = restoring.on_source(box, volume)
+            box = restoring.on_source(box, volume) if self.seen is None else self.seen
         store.touch(box)
         room = store.room(classes if restoring is None else restoring.outputs)
         return m.SetView(box, store.revision, store.fresh(), room)
+
+    def see(self, box: Box) -> bool:
+        """Note which voxels of what is restored are visible; return whether any are."""
+        visible = box.clip(self.need_restoration().source.shape)
+        if visible.size:
+            self.seen = visible
+        return bool(visible.size)
 
     def put(self, tile: Tile | RestoredTile) -> bool:
         """Keep a tile of either kind; return whether it was kept."""

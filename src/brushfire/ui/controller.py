@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from brushfire.engine.messages import Task
+    from brushfire.geometry import Box
     from brushfire.learning.doubts import Doubt
     from brushfire.learning.places import Place
     from brushfire.session import Notice
@@ -92,8 +93,8 @@ class Controller(QObject):
         self._doubt: Doubt | None = None
         self.restored = RestoredLayers(viewer, self.session, self.layers)
         self.guards = Guards(viewer, self.session, self.layers, self.restored, self.say)
-        self.viewport = Viewport(viewer, self.layers.reference, self)
-        self.viewport.moved.connect(self.session.set_view)
+        self.viewport = Viewport(viewer, self._layer_in_view, self)
+        self.viewport.moved.connect(self._on_moved)
         self._connections = Connections()
         self._connections.connect(self.session.events.notified, self._on_notice)
         self._connections.connect(self.session.events.volume_changed, self._on_volume)
@@ -198,6 +199,20 @@ class Controller(QObject):
     def _on_volume(self) -> None:
         self.viewport.forget()
 
+    def _layer_in_view(self) -> Layer | None:
+        """Return the layer whose voxels on screen count."""
+        return self._finer_layer() or self.layers.reference()
+
+    def _finer_layer(self) -> Layer | None:
+        """Return the restored layer where its voxels are not those of the volume."""
+        volume, restoration = self.session.volume, self.session.restoration
+        if self.session.task != "restore" or volume is None or restoration is None:
+            return None
+        return self.restored.layer if restoration.source.shape != volume.shape else None
+
+    def _on_moved(self, box: Box) -> None:
+        self.session.set_view(box, restored=self._finer_layer() is not None)
+
     def _on_task(self, task: str) -> None:
         # A newer change may be on its way: the session knows.
         self._show_task(self.session.task)
@@ -206,6 +221,7 @@ class Controller(QObject):
         if task != self.task:
             self.task = task
             self.restored.follow_task(task)
+            self.viewport.forget()
             self.tasked.emit(task)
 
     def _on_inserted(self, event: Any) -> None:

@@ -148,11 +148,15 @@ class RestoredLayers:
         own = [*self.shown, *([self.residual] if self.residual is not None else [])]
         return tuple(layer for layer in own if layer in self.viewer.layers)
 
+    @property
+    def layer(self) -> Image | None:
+        """The first restored layer, while it is in the viewer."""
+        there = self.shown and self.shown[0] in self.viewer.layers
+        return self.shown[0] if there else None
+
     def visible(self) -> Box | None:
         """Return the restored voxels on screen, see `visible_box`."""
-        if not self.shown or self.shown[0] not in self.viewer.layers:
-            return None
-        return visible_box(self.viewer, self.shown[0])
+        return None if self.layer is None else visible_box(self.viewer, self.layer)
 
     # ------------------------------------------------------------------ following
     def follow(self) -> None:
