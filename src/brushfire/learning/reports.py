@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Measured = Literal["held out", "cross-validated", "not at all"]
 
 FORGOT = 0.05
-"""Of mean Dice on what a project started from: who loses more is told so."""
+"""Of mean Dice on what a project started from: who loses more, and more than chance, is told so."""
 
 _CHANCE = 0.005  # of mean Dice: less makes no difference
 
@@ -173,6 +173,8 @@ class Remembered:
         for single voxels.
     here, here_at_start : float or None
         The same of both on the held-out strokes of this volume, where there are enough.
+    margin : float
+        By how much less may be known by chance, or makes no difference.
     """
 
     dice: float
@@ -181,11 +183,12 @@ class Remembered:
     whole: bool = False
     here: float | None = None
     here_at_start: float | None = None
+    margin: float = FORGOT
 
     @property
     def forgot(self) -> bool:
         """Whether clearly less is known of what it started from than when it came."""
-        return self.at_start is not None and self.dice < self.at_start - FORGOT
+        return self.at_start is not None and self.dice < self.at_start - self.margin
 
     @property
     def figures(self) -> str:
@@ -225,6 +228,7 @@ class Remembered:
             whole=bool(found.get("whole", False)),
             here=found.get("here"),
             here_at_start=found.get("here_at_start"),
+            margin=float(found.get("margin", FORGOT)),
         )
 
 
