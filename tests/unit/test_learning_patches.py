@@ -314,7 +314,8 @@ def test_a_shown_model_says_what_it_knows_of_both_volumes_and_what_the_start_kne
     assert found.here_at_start is not None
     assert found.at_start > 0.9 > found.here_at_start, "the first channel misleads here"
     assert found.here > found.here_at_start
-    assert found.forgot == (found.dice < found.at_start - FORGOT)
+    assert found.margin >= FORGOT
+    assert found.forgot == (found.dice < found.at_start - found.margin)
     assert found.line("foam").startswith("On foam, where it came from: ")
     assert f"; here: {found.here:.2f} (" in found.line("foam")
 
@@ -373,5 +374,21 @@ def test_who_loses_much_of_what_was_known_is_told_so(dice: float, warned: bool) 
     if warned:
         assert "0.14 less" in found.warning("foam")
     assert Remembered(dice, None, 100).warning("foam") == ""
+    assert Remembered(dice, 0.84, 100, margin=0.2).warning("foam") == "", "few were asked for"
     assert Remembered.from_metrics(found.to_metrics()) == found
     assert Remembered.from_metrics({"dice": 0.5, "at_start": None}) == Remembered(0.5, None, 0)
+
+
+def test_a_model_that_knows_fewer_classes_is_asked_for_those_and_compared_on_them() -> None:
+    snapshot, patches = learned(PLAIN)
+    model = SegmentationModel.from_snapshot(snapshot)
+    memory = Memory(None, patches.asked, snapshot)
+    whole = memory.ask(model)
+    fewer = memory.ask(model.with_classes((1, 3)))
+    assert whole is not None
+    assert fewer is not None
+    assert patches.asked is not None
+    assert fewer.voxels == patches.asked.counts[1] < whole.voxels
+    assert whole.at_start == whole.dice
+    assert not whole.forgot
+    assert memory.ask(SegmentationModel(PLAIN, 2, (8, 9))) is None

@@ -19,7 +19,7 @@ Correction = Literal["calibrated", "second stage", "as learned"]
 """Biases shifted to shares of classes; the last layer fitted with them; neither any more."""
 
 FORGOT = 0.05
-"""Of mean Dice on what a project started from: who loses more is told so."""
+"""Of mean Dice on what a project started from: who loses more, and more than chance, is told so."""
 
 _CHANCE = 0.005  # of mean Dice: less makes no difference
 
@@ -188,6 +188,8 @@ class Remembered:
         for single voxels.
     here, here_at_start : float or None
         The same of both on the held-out strokes of this volume, where there are enough.
+    margin : float
+        By how much less may be known by chance, or makes no difference.
     """
 
     dice: float
@@ -196,11 +198,12 @@ class Remembered:
     whole: bool = False
     here: float | None = None
     here_at_start: float | None = None
+    margin: float = FORGOT
 
     @property
     def forgot(self) -> bool:
         """Whether clearly less is known of what it started from than when it came."""
-        return self.at_start is not None and self.dice < self.at_start - FORGOT
+        return self.at_start is not None and self.dice < self.at_start - self.margin
 
     @property
     def figures(self) -> str:
@@ -240,6 +243,7 @@ class Remembered:
             whole=bool(found.get("whole", False)),
             here=found.get("here"),
             here_at_start=found.get("here_at_start"),
+            margin=float(found.get("margin", FORGOT)),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,15 +10,16 @@ import torch
 
 from brushfire.learning.evaluation import answers_of
 from brushfire.learning.fitting import fit_pixels
-from brushfire.learning.gate import mean_dice
-from brushfire.learning.reports import Remembered
+from brushfire.learning.gate import compare, mean_dice
+from brushfire.learning.reports import FORGOT, Remembered
 from brushfire.networks.model import SegmentationModel
 from brushfire.networks.snapshot import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from brushfire.learning.examples import Examples
+    from brushfire.learning.gate import Answers
     from brushfire.learning.patches import Patches
     from brushfire.networks.snapshot import ModelSnapshot
 
@@ -59,18 +61,28 @@ class Memory:
         self._voxels, self._crops = voxels, crops
         self._taught, self._trees = taught, trees
         self._start = start if start is not None and answers(start) else None
-        self._there: tuple[float | None] | None = None
+        self._there: tuple[tuple[int, ...], Answers | None] | None = None
         self._here: tuple[int, float] | None = None
 
     def ask(self, model: SegmentationModel) -> Remembered | None:
         """Return what a model knows of them; None where it cannot be asked."""
-        now, asked = self._dice(model)
+        now = self._answers(model, model.classes)
         if now is None:
             return None
-        if self._there is None:  # asked once
+        before = self._start_there(model)
+        known = Remembered(float(mean_dice(now)), None, now.voxels, whole=self._crops is not None)
+        if before is None:
+            return known
+        margin = max(FORGOT, compare(before, now).margin)
+        return replace(known, at_start=float(mean_dice(before)), margin=margin)
+
+    def _start_there(self, model: SegmentationModel) -> Answers | None:
+        """Return what the start answers, with columns for the classes of a model; asked once."""
+        if self._there is None or self._there[0] != model.classes:
             start = self._unknowing(model.device)
-            self._there = (None if start is None else self._dice(start)[0],)
-        return Remembered(now, self._there[0], asked, whole=self._crops is not None)
+            found = None if start is None else self._answers(start, model.classes)
+            self._there = model.classes, found
+        return self._there[1]
 
     def start_here(
         self, version: int, measure: Callable[[SegmentationModel], float]
@@ -106,10 +118,10 @@ class Memory:
         fit_pixels(start, features, known.classes, trees=self._trees)
         return start
 
-    def _dice(self, model: SegmentationModel) -> tuple[float | None, int]:
-        """Return the mean Dice of a model, and how many voxels were asked."""
+    def _answers(self, model: SegmentationModel, classes: Sequence[int]) -> Answers | None:
+        """Return what a model answers, with columns for some classes; None if it is not asked."""
         if self._crops is not None:
-            return _dice_on(self._crops, model)
+            return _answers_on(self._crops, model, classes)
         kept = None if self._voxels is None else self._voxels.of(model.classes)
         if (
             kept is None
@@ -117,31 +129,33 @@ class Memory:
             or model.inputs != kept.features.shape[1]
             or not len(kept)
         ):
-            return None, 0
+            return None
         with torch.no_grad():
             raw = torch.from_numpy(kept.features).to(model.device)
             logits = model.pixels(raw.t()[None])[0].t()
         each = np.arange(len(kept))  # every voxel is an observation of its own
-        found = answers_of(logits, model.classes, kept.classes, each, model.classes)
-        return float(mean_dice(found)), len(kept)
+        return answers_of(logits, model.classes, kept.classes, each, classes)
 
 
-def _dice_on(patches: Patches, model: SegmentationModel) -> tuple[float | None, int]:
-    """Return the mean Dice of a model on labelled pixels of crops, and how many there are."""
-    known = patches.of(model.classes)
-    if known is None or not known.fits(model.settings, model.channels):
-        return None, 0
-    logits, truth, crops = [], [], []
+def _answers_on(
+    patches: Patches, model: SegmentationModel, columns: Sequence[int]
+) -> Answers | None:
+    """Return what a model answers at labelled pixels of crops."""
+    if not patches.fits(model.settings, model.channels):
+        return None
+    logits, truth, each = [], [], []
     with torch.no_grad():
-        for number, crop in enumerate(known.crops):
-            rows, columns = np.nonzero(crop.labels)
+        for number, crop in enumerate(patches.crops):
+            at = np.nonzero(np.isin(crop.labels, model.classes))
+            if not len(at[0]):
+                continue
             x = torch.from_numpy(crop.intensities.astype(np.float32)).to(model.device)
-            at = (torch.from_numpy(places).to(model.device) for places in (rows, columns))
-            logits.append(model.logits_at(x.flatten(0, 1)[None], *at))
-            truth.append(crop.labels[rows, columns])
-            crops.append(np.full(len(rows), number))
-    classes = np.concatenate(truth)
-    # The labels of a class in a crop are one observation.
-    each = (256 * np.concatenate(crops) + classes).astype(np.int64)
-    found = answers_of(torch.cat(logits), model.classes, classes, each, model.classes)
-    return float(mean_dice(found)), len(classes)
+            rows, places = (torch.from_numpy(part).to(model.device) for part in at)
+            logits.append(model.logits_at(x.flatten(0, 1)[None], rows, places))
+            truth.append(crop.labels[at])
+            # The labels of a class in a crop are one observation.
+            each.append(256 * number + crop.labels[at].astype(np.int64))
+    if not truth:
+        return None
+    regions = np.concatenate(each)
+    return answers_of(torch.cat(logits), model.classes, np.concatenate(truth), regions, columns)
