@@ -441,7 +441,10 @@ def test_a_seed_decides_everything(volume: Volume) -> None:
     assert found != run(4)
 
 
-def test_work_grows_into_the_memory_that_a_step_may_take(volume: Volume) -> None:
+def test_work_grows_into_the_memory_that_a_step_may_take(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRUSHFIRE_KERNEL", "grouped")  # each keeps something else
     wanted = LearningSettings(patch=128, batch=4)
     sizes = []
     for megabytes in (11, 40, 80, 10_000):
@@ -463,7 +466,10 @@ def test_a_step_that_never_fits_is_refused_and_more_memory_helps(volume: Volume)
     assert np.isfinite(learner.step().loss)
 
 
-def test_less_memory_is_taken_up_while_learning(volume: Volume) -> None:
+def test_less_memory_is_taken_up_while_learning(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRUSHFIRE_KERNEL", "grouped")  # each keeps something else
     learner = learner_of(volume, painted(), learning=LearningSettings(patch=128, batch=4))
     learner.step()
     assert learner._workload == Workload(128, 4)
