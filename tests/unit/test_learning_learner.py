@@ -479,7 +479,10 @@ def test_less_memory_is_taken_up_while_learning(
     assert learner._workload.pixels < 128**2
 
 
-def test_running_out_of_memory_before_the_first_step_keeps_the_limit(volume: Volume) -> None:
+def test_running_out_of_memory_before_the_first_step_keeps_the_limit(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRUSHFIRE_KERNEL", "grouped")  # each keeps something else
     wanted = LearningSettings(patch=512, batch=8)
     learner = learner_of(volume, painted(), learning=wanted, step_bytes=11 * 2**20)
     learner.fit()
