@@ -484,7 +484,7 @@ def test_running_out_of_memory_before_the_first_step_keeps_the_limit(
 ) -> None:
     monkeypatch.setenv("BRUSHFIRE_KERNEL", "grouped")  # each keeps something else
     wanted = LearningSettings(patch=512, batch=8)
-    learner = learner_of(volume, painted(), learning=wanted, step_bytes=11 * 2**20)
+    learner = learner_of(volume, painted(), learning=wanted, step_bytes=30 * 2**20)
     learner.fit()
     before = learner._cell()
     assert learner.shrink()
