@@ -1,4 +1,8 @@
-"""Peak memory of a whole job on a sparse 2160x2560x2560 volume, with a budget of 1 GiB."""
+"""Peak memory of a whole job on a sparse 2160x2560x2560 volume, with a budget of 1 GiB.
+
+With --restore it learns to denoise that volume from hidden pixels, with a budget of 2 GiB, and also
+tells how many voxels a second are restored and written.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 
 HUGE = (2160, 2560, 2560)
 BUDGET = 1 << 30
+RESTORING_BUDGET = 2 << 30
 WINDOW = 1024  # voxels a side that are looked at
 
 
@@ -74,6 +80,43 @@ def job(path: Path, folder: Path, *, quick: bool) -> dict[str, float]:
     return figures
 
 
+def restoring_job(path: Path, folder: Path, *, quick: bool) -> dict[str, float]:
+    """Open, learn to restore, and export some slices; return MB of this process, which is fresh."""
+    import torch  # noqa: F401  # its own memory is nobody's choice
+
+    with_torch = rss_mb()
+    from brushfire.geometry import Box
+    from brushfire.session import Session
+
+    figures = {"rss_with_torch_mb": with_torch}
+    session = Session(folder / "huge.brushfire", memory_budget_bytes=RESTORING_BUDGET)
+    session.open_volume(path)
+    session.confirm_volume()
+    depth, height, width = session.volume.shape
+    job = session.restore_from("blind")
+    assert session.wait_for(lambda: state(session, job) != "running", 120)
+    session.set_view(Box((depth // 2, 0, 0), (depth // 2 + 1, height, width)))
+    session.start()
+    assert session.wait_for(lambda: session.learning.shown_model is not None, 120), session.status
+    session.wait_for(lambda: False, 3 if quick else 20)
+    session.stop()
+    session.wait_for(lambda: session.learning.phase == "idle", 60)
+    figures["peak_learning_mb"] = peak_rss_mb() - with_torch
+    slices = 1 if quick else 4
+    region = Box((depth // 2, 0, 0), (depth // 2 + slices, height, width))
+    for format, name in (("ome-zarr", "restored.ome.zarr"), ("tiff", "restored.tif")):
+        began = time.monotonic()
+        number = session.export(folder / name, format=format, region=region)
+        assert session.wait_for(lambda n=number: state(session, n) != "running", 900)
+        assert state(session, number) == "finished", session.jobs
+        if format == "ome-zarr":  # the other one is written from the same prediction
+            figures["voxels_per_second"] = region.size / (time.monotonic() - began)
+        figures[f"peak_{format.replace('-', '_')}_mb"] = peak_rss_mb() - with_torch
+    session.close()
+    figures["growth_mb"] = peak_rss_mb() - with_torch
+    return figures
+
+
 def state(session: Session, number: int) -> str:
     """Return how far a job is."""
     return next(job.state for job in session.jobs if job.id == number)
@@ -82,9 +125,11 @@ def state(session: Session, number: int) -> str:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--job", nargs=2, metavar=("VOLUME", "FOLDER"), help="for itself only")
+    options.add_argument("--restore", action="store_true", help="denoise instead of segmenting")
     args = options.parse_args()
     if args.job:
-        print(json.dumps(job(*map(Path, args.job), quick=args.quick)))
+        run = restoring_job if args.restore else job
+        print(json.dumps(run(*map(Path, args.job), quick=args.quick)))
         return
     from brushfire.samples import make_sparse_huge
 
@@ -93,12 +138,16 @@ def main() -> None:
         path = make_sparse_huge(Path(folder) / "huge.ome.zarr", shape=shape)
         command = [sys.executable, __file__, "--job", str(path), folder]
         told = subprocess.run(
-            command + ["--quick"] * args.quick, stdout=subprocess.PIPE, text=True, check=True
+            command + ["--quick"] * args.quick + ["--restore"] * args.restore,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
         )
     figures = json.loads(told.stdout.splitlines()[-1])
     for name, value in figures.items():
         note(args, f"{name:20} {value:9.1f}")
-    report("memory_budget", figures, {"growth_mb": "< 1024"})
+    goal = "< 2048" if args.restore else "< 1024"
+    report("memory_budget", figures, {"growth_mb": goal})
 
 
 if __name__ == "__main__":

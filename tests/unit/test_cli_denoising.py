@@ -57,6 +57,28 @@ def test_a_volume_is_restored_from_a_terminal(
     assert values.dtype == np.uint8
     assert np.abs(values / 255 * 3 - 1.5 - made).max() < 0.02
 
+    # And is applied to other scans.
+    other = folder / "other.tif"
+    tifffile.imwrite(other, given[:2] + 0.25, photometric="minisblack")
+    results = folder / "results"
+    assert main(["predict", str(noisy), str(noisy), str(other), "--out", str(results)]) == 0
+    same = open_volume(results / "noisy-restored.ome.zarr").read(Box.of_shape(SHAPE))[0]
+    np.testing.assert_allclose(same, made, atol=1e-3)
+    assert open_volume(results / "other-restored.ome.zarr").shape == (2, *SHAPE[1:])
+    capsys.readouterr()
+    assert main(["predict", str(noisy), str(other), "--out", str(results)]) == 2
+    assert "does not replace" in capsys.readouterr().err
+
+
+def test_other_volumes_are_restored_by_what_was_learned(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder / "noisy.tif", "--out", folder / "out.tif") == 2
+    capsys.readouterr()
+    words = ["predict", folder / "noisy.tif", folder / "clean.tif", "--out", folder]
+    assert main([str(word) for word in words]) == 2
+    assert "learned to restore nothing" in capsys.readouterr().err
+
 
 @pytest.mark.parametrize(
     ("words", "said"),

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brushfire.cli import models
-from brushfire.cli.options import Axes, Device, Memory, Painted, Source, Time, VoxelSize
+from brushfire.cli.options import (
+    Axes,
+    Clip,
+    Device,
+    Memory,
+    Painted,
+    Rescale,
+    Source,
+    Time,
+    VoxelSize,
+)
 from brushfire.cli.parsing import (
     parse_budget,
     parse_format,
@@ -580,12 +590,8 @@ def denoise(
     dtype: Annotated[
         str | None, typer.Option(help="Type of the voxels in OUT; float32 by default.")
     ] = None,
-    clip: Annotated[
-        bool, typer.Option("--clip", help="Whole numbers: round, and clip what lies beyond.")
-    ] = False,
-    rescale: Annotated[
-        str | None, typer.Option(help="Whole numbers: bring this range to all of theirs, as 0,1.5.")
-    ] = None,
+    clip: Clip = False,
+    rescale: Rescale = None,
     format: Annotated[Format | None, typer.Option(help="By default as OUT's name says.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT once the new one is complete.")
@@ -617,6 +623,44 @@ def denoise(
         budget=parse_budget(memory),
     )
     output().print(table(("", ""), facts))
+
+
+@app.command()
+def predict(
+    project: Painted,
+    volumes: Annotated[list[Path], typer.Argument(help="Other volumes, as those of a series.")],
+    out: Annotated[Path, typer.Option(help="Folder for what is restored of each.")],
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of the voxels; float32 by default.")
+    ] = None,
+    clip: Clip = False,
+    rescale: Rescale = None,
+    format: Annotated[Format, typer.Option(help="Of each file.")] = Format.OME_ZARR,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there once the new is complete.")
+    ] = False,
+    axes: Axes = None,
+    time: Time = None,
+    device: Device = None,
+    memory: Memory = None,
+) -> None:
+    """Restore other volumes by what a project has learned to restore."""
+    from brushfire.cli.applying import predict_volumes
+    from brushfire.cli.denoising import conversion_of
+
+    written = predict_volumes(
+        project,
+        volumes,
+        out,
+        format=format.value,
+        conversion=conversion_of(dtype, clip=clip, rescale=parse_range(rescale)),
+        overwrite=overwrite,
+        axes=axes,
+        time=time,
+        device=device,
+        budget=parse_budget(memory),
+    )
+    output().print(table(("Volume", "Restored"), written))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,3 +16,9 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or xpu; the bes
 Memory = Annotated[
     float | None, typer.Option(help="Budget in GiB; the project's or half the machine's otherwise.")
 ]
+Clip = Annotated[
+    bool, typer.Option("--clip", help="Whole numbers: round, and clip what lies beyond.")
+]
+Rescale = Annotated[
+    str | None, typer.Option(help="Whole numbers: bring this range to all of theirs, as 0,1.5.")
+]
