@@ -50,8 +50,6 @@ class SegmentationModel(SlicedModel):
         Pixels in y and x that a tile needs; `safe_halo` until it was measured.
     """
 
-    intensity_mean: Tensor
-    intensity_std: Tensor
     prior_shift: Tensor
     input_mean: Tensor
     input_std: Tensor
@@ -127,19 +125,6 @@ class SegmentationModel(SlicedModel):
         """Normalise by the intensities of another volume from now on, one value a channel."""
         self.intensity_mean.copy_(torch.tensor(mean))
         self.intensity_std.copy_(torch.tensor(std))
-
-    def normalise(self, x: Tensor) -> Tensor:
-        """Return intensities with mean 0 and standard deviation 1 for each channel.
-
-        Parameters
-        ----------
-        x : Tensor
-            (images, channels * slices, height, width), the slices of a channel side by side.
-        """
-        slices = self.settings.slices
-        mean = self.intensity_mean.repeat_interleave(slices)[:, None, None]
-        std = self.intensity_std.repeat_interleave(slices)[:, None, None]
-        return (x - mean) / std
 
     def raw_inputs(self, normalised: Tensor) -> Tensor:
         """Return what the layers see, before it is standardised: features, then neighbours."""

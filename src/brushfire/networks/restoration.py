@@ -45,8 +45,6 @@ class RestorationModel(SlicedModel):
         If the settings restore nothing, or there are fewer than two parts of a scan.
     """
 
-    intensity_mean: Tensor
-    intensity_std: Tensor
     target_mean: Tensor
     target_std: Tensor
 
@@ -85,19 +83,6 @@ class RestorationModel(SlicedModel):
     def values_per_pixel(self) -> int:
         """Floats that a prediction holds for a pixel beside the layers."""
         return 4 * self.outputs + 3 * self.channels * self.settings.slices
-
-    def normalise(self, x: Tensor) -> Tensor:
-        """Return intensities with mean 0 and standard deviation 1 for each channel.
-
-        Parameters
-        ----------
-        x : Tensor
-            (images, channels * slices, height, width), the slices of a channel side by side.
-        """
-        slices = self.settings.slices
-        mean = self.intensity_mean.repeat_interleave(slices)[:, None, None]
-        std = self.intensity_std.repeat_interleave(slices)[:, None, None]
-        return (x - mean) / std
 
     def normalise_target(self, y: Tensor) -> Tensor:
         """Return restored intensities, (images, outputs, y, x), with mean 0 and deviation 1."""

@@ -60,6 +60,8 @@ class SlicedModel(nn.Module):
     layers: Backbone
     halo: int
     head_weight: nn.Parameter
+    intensity_mean: Tensor
+    intensity_std: Tensor
 
     @property
     def context(self) -> int:
@@ -70,6 +72,19 @@ class SlicedModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.head_weight.device
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Return intensities with mean 0 and standard deviation 1 for each channel.
+
+        Parameters
+        ----------
+        x : Tensor
+            (images, channels * slices, height, width), the slices of a channel side by side.
+        """
+        slices = self.settings.slices
+        mean = self.intensity_mean.repeat_interleave(slices)[:, None, None]
+        std = self.intensity_std.repeat_interleave(slices)[:, None, None]
+        return (x - mean) / std
 
     @property
     def safe_halo(self) -> int:
