@@ -441,13 +441,10 @@ def test_a_seed_decides_everything(volume: Volume) -> None:
     assert found != run(4)
 
 
-def test_work_grows_into_the_memory_that_a_step_may_take(
-    volume: Volume, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BRUSHFIRE_KERNEL", "grouped")  # each keeps something else
+def test_work_grows_into_the_memory_that_a_step_may_take(volume: Volume) -> None:
     wanted = LearningSettings(patch=128, batch=4)
     sizes = []
-    for megabytes in (11, 40, 80, 10_000):
+    for megabytes in (7, 12, 24, 10_000):
         learner = learner_of(volume, painted(), learning=wanted, step_bytes=megabytes * 2**20)
         assert np.isfinite(learner.step().loss)
         assert learner._workload is not None
@@ -466,10 +463,7 @@ def test_a_step_that_never_fits_is_refused_and_more_memory_helps(volume: Volume)
     assert np.isfinite(learner.step().loss)
 
 
-def test_less_memory_is_taken_up_while_learning(
-    volume: Volume, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BRUSHFIRE_KERNEL", "grouped")  # each keeps something else
+def test_less_memory_is_taken_up_while_learning(volume: Volume) -> None:
     learner = learner_of(volume, painted(), learning=LearningSettings(patch=128, batch=4))
     learner.step()
     assert learner._workload == Workload(128, 4)
@@ -479,12 +473,9 @@ def test_less_memory_is_taken_up_while_learning(
     assert learner._workload.pixels < 128**2
 
 
-def test_running_out_of_memory_before_the_first_step_keeps_the_limit(
-    volume: Volume, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BRUSHFIRE_KERNEL", "grouped")  # each keeps something else
+def test_running_out_of_memory_before_the_first_step_keeps_the_limit(volume: Volume) -> None:
     wanted = LearningSettings(patch=512, batch=8)
-    learner = learner_of(volume, painted(), learning=wanted, step_bytes=30 * 2**20)
+    learner = learner_of(volume, painted(), learning=wanted, step_bytes=7 * 2**20)
     learner.fit()
     before = learner._cell()
     assert learner.shrink()

@@ -34,7 +34,7 @@ def test_it_is_what_is_made_then(
     assert facts.parameters == sum(one.numel() for one in model.parameters())
     images = 3 if settings.features else 1
     x = torch.randn(images, layers.channels, 64, 64)
-    with counted(torch.device("cpu")) as count:
+    with counted(torch.device("cpu"), whole=True) as count:
         torch.autograd.backward(layers.features_of(x).square().mean())
     assert facts.step_bytes * SPARE == pytest.approx(count.bytes, rel=0.25)
 

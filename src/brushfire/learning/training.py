@@ -27,6 +27,7 @@ from brushfire.learning.losses import consistency_loss, segmentation_loss
 from brushfire.learning.probe import picked, probe
 from brushfire.learning.transfer.pace import Pace
 from brushfire.learning.workload import counted
+from brushfire.networks.architectures import MSD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -269,7 +270,7 @@ class Trainer:
         """
         if self._cross_fits is not None:
             self._cross_fits.make()  # made once after new strokes: no part of a step
-        with counted(self._model.device) as count:
+        with counted(self._model.device, whole=self._model.settings.architecture != MSD) as count:
             torch.autograd.backward(self._loss(patches, counts))
         self._pace.forget_gradients()
         return count.bytes

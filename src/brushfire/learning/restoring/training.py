@@ -12,6 +12,7 @@ from brushfire.learning.adamw import AdamW
 from brushfire.learning.continuing import follow
 from brushfire.learning.restoring.losses import restoration_loss
 from brushfire.learning.workload import counted
+from brushfire.networks.architectures import MSD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,7 +98,7 @@ class RestorationTrainer:
 
     def cost(self, lesson: Lesson) -> int:
         """Return the bytes that a step on a lesson takes; nothing is learned from it."""
-        with counted(self._model.device) as count:
+        with counted(self._model.device, whole=self._model.settings.architecture != MSD) as count:
             torch.autograd.backward(self._loss(lesson))
         self._optimiser.forget_gradients()
         return count.bytes
