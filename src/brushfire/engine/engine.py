@@ -388,11 +388,6 @@ class Engine:
 
     def _make_learner(self) -> Pupil:
         network, learning = self._settings
-        examples = self._examples
-        if examples is not None and (
-            examples.features.shape[1] != inputs_of(network, len(self._volume.channels))
-        ):
-            examples = None  # of the network that is gone back to
         step_bytes = network_budget(self.device, self._network_bytes)
         if self._restoring is not None:
             return RestorationLearner(
@@ -406,6 +401,9 @@ class Engine:
                 revision=self._newest_revision,
                 step_bytes=step_bytes,
             )
+        examples = self._examples
+        if examples is not None:  # they may be of the network that is gone back to
+            examples = examples.for_inputs(inputs_of(network, len(self._volume.channels)))
         return Learner(
             self._volume,
             network,

@@ -81,6 +81,10 @@ class Examples:
         wanted = np.isin(self.classes, list(classes))
         return Examples(self.features[wanted], self.classes[wanted])
 
+    def for_inputs(self, inputs: int) -> Examples | None:
+        """Return these where they are of as many features as a model knows of a pixel, or None."""
+        return self if self.features.shape[1] == inputs else None
+
     def renumbered(self, values: Mapping[int, int]) -> Examples:
         """Return those of the classes that ``values`` names, with its values instead."""
         known = self.of(values)

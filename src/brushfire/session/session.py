@@ -252,8 +252,8 @@ class Session:
         network, learning = self.settings.network, self.settings.learning
         examples = self._examples
         channels = 1 if self.volume is None else len(self.volume.channels)
-        if examples is not None and examples.features.shape[1] != inputs_of(network, channels):
-            examples = None  # of a network that was gone back from
+        if examples is not None:  # they may be of a network that was gone back from
+            examples = examples.for_inputs(inputs_of(network, channels))
         return classes_along(examples, self._patches, self._weights, network, learning)
 
     @property

@@ -204,8 +204,8 @@ def read_lesson(
     )
     complete = learned.answers and len(taken.classes) == len(model.classes)
     examples = learned.examples
-    if examples is not None and examples.features.shape[1] != model.inputs:
-        examples = None  # features of other channels
+    if examples is not None:  # they may be of other channels
+        examples = examples.for_inputs(model.inputs)
     if complete:
         model.halo = halo_in(model, volume, cancelled=cancelled)
     remarks = [taken.remark]
