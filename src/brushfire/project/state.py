@@ -13,6 +13,7 @@ from brushfire.networks.settings import NetworkSettings
 if TYPE_CHECKING:
     from brushfire.geometry import Scale, Triple
     from brushfire.learning.restoring import RestorationSettings
+    from brushfire.volumes import Statistics
 
 Task = Literal["segment", "restore"]
 TASKS: tuple[Task, ...] = ("segment", "restore")
@@ -122,6 +123,25 @@ class RestorationState:
 
 
 @dataclass(frozen=True, slots=True)
+class DenoisedState:
+    """Which denoised volume is segmented in place of the volume as it is.
+
+    Parameters
+    ----------
+    model : int
+        Revision of the model that denoises.
+    splits : tuple of VolumeReference
+        Reconstructions of parts of the scan that it denoises; none where that is the volume.
+    statistics : Statistics
+        Of what comes out: measured once, so that it is the same volume whenever it is made again.
+    """
+
+    model: int
+    splits: tuple[VolumeReference, ...]
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectState:
     """What `project.json` holds.
 
@@ -139,6 +159,8 @@ class ProjectState:
         How the volume is restored; None before anybody asked for that.
     task : {"segment", "restore"}
         What was worked on last.
+    denoised : DenoisedState or None
+        What is segmented; None for the volume as it is.
     """
 
     volume: VolumeReference
@@ -147,6 +169,7 @@ class ProjectState:
     shown_model: int | None = None
     restoration: RestorationState | None = None
     task: Task = "segment"
+    denoised: DenoisedState | None = None
 
     def __post_init__(self) -> None:
         check_classes(self.classes)

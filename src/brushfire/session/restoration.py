@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from brushfire.session.session import Session
 
 _LEAST_SPLITS = 2
-_READING_SHARE = 4  # of what learning may keep: that part goes to volumes beside the first
+READING_SHARE = 4
+"""Of what learning may keep: that part goes to volumes beside the first."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Restoration:
 
     def learning(self, cache_bytes: int) -> RestorationSettings:
         """Return how it is learned under a bound of memory, see `command`."""
-        each = (cache_bytes - cache_bytes // _READING_SHARE) // (1 if self.target is None else 2)
+        each = (cache_bytes - cache_bytes // READING_SHARE) // (1 if self.target is None else 2)
         return replace(self.state.learning, cache_bytes=each)
 
     def on_source(self, box: Box, volume: Volume) -> Box:
@@ -149,7 +150,7 @@ def prepare_restoring(
             "Settings are of the way in which is learned.", got=settings.way, do=f"Choose {way}."
         )
     _check_given(way, target, splits, offset)
-    each = _bytes_each(budget, len(splits) + (target is not None))
+    each = bytes_each(budget, len(splits) + (target is not None))
 
     def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Restoration:
         clean = None if target is None else _opened(target, each)
@@ -197,9 +198,9 @@ def reopen(
         Something of it is gone, or has changed.
     """
     count = len(state.splits) + (state.target is not None)
-    each = _bytes_each(budget_bytes, count)
-    target = None if state.target is None else _found(state.target, each)
-    splits = [_found(one, each) for one in state.splits]
+    each = bytes_each(budget_bytes, count)
+    target = None if state.target is None else found_again(state.target, each)
+    splits = [found_again(one, each) for one in state.splits]
     made = _arranged(volume, state.learning, target, splits, state.offset, state.network)
     shown = None
     if project is not None and state.shown_model is not None:
@@ -228,16 +229,23 @@ def _check_given(way: Way, target: Any, splits: Sequence[Any], offset: Scale | N
         )
 
 
-def _bytes_each(budget: int, count: int) -> int:
+def bytes_each(budget: int, count: int) -> int:
     """Return what each further volume may keep decoded: it is taken from what learning keeps."""
-    return shares(budget).learning // _READING_SHARE // max(1, count)
+    return shares(budget).learning // READING_SHARE // max(1, count)
 
 
 def _opened(given: Any, cache_bytes: int) -> Volume:
     return given if isinstance(given, Volume) else open_volume(given, cache_bytes=cache_bytes)
 
 
-def _found(noted: VolumeReference, cache_bytes: int) -> Volume:
+def found_again(noted: VolumeReference, cache_bytes: int) -> Volume:
+    """Return a volume beside the first that a project noted.
+
+    Raises
+    ------
+    VolumeError
+        It is gone, or has changed.
+    """
     if noted.source is None:
         raise VolumeError(
             "What a project was restored from is read again from its file.",
