@@ -79,18 +79,7 @@ def prepare_denoised(
         Nothing is denoised yet, or its voxels are not those of the volume, or what was learned
         elsewhere would be lost.
     """
-    if restoration is None or model is None:
-        raise ProjectError(
-            "A denoised volume is segmented once there is a model that denoises.",
-            got="none",
-            do="Choose Denoise, and start learning there first.",
-        )
-    if restoration.source.shape != volume.shape:
-        raise ProjectError(
-            "Strokes are painted on the voxels of the volume, and learned from the same.",
-            got="a denoised volume with finer voxels, learned from a zoomed scan",
-            do="Export what is denoised, open that, and paint there.",
-        )
+    restoration, model = check_denoised(volume, restoration, model)
     check_not_started(started)
     source, splits = restoration.source, restoration.state.splits
 
@@ -103,6 +92,31 @@ def prepare_denoised(
         return Denoised(state, _made(source, model, device, budget_bytes, found))
 
     return work
+
+
+def check_denoised(
+    volume: Volume | None, restoration: Restoration | None, model: ModelSnapshot | None
+) -> tuple[Restoration, ModelSnapshot]:
+    """Return what is restored, and the model, where strokes can be learned on what it makes.
+
+    Raises
+    ------
+    ProjectError
+        They cannot.
+    """
+    if volume is None or restoration is None or model is None:
+        raise ProjectError(
+            "A denoised volume is segmented once there is a model that denoises.",
+            got="none",
+            do="Choose Denoise, and start learning there first.",
+        )
+    if restoration.source.shape != volume.shape:
+        raise ProjectError(
+            "Strokes are painted on the voxels of the volume, and learned from the same.",
+            got="a denoised volume with finer voxels, learned from a zoomed scan",
+            do="Export what is denoised, open that, and paint there.",
+        )
+    return restoration, model
 
 
 def check_not_started(started: bool) -> None:

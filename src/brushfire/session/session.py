@@ -38,6 +38,7 @@ from brushfire.session.board import JobBoard
 from brushfire.session.classes import ClassTable
 from brushfire.session.denoised import (
     Denoised,
+    check_denoised,
     check_not_started,
     learning_bytes,
     prepare_denoised,
@@ -229,11 +230,26 @@ class Session:
         return self._tasks.denoised
 
     @property
+    def restorer(self) -> int | None:
+        """Revision of the model that restores now, whatever is worked on; None without one."""
+        shown = self._tasks.records["restore"].snapshot
+        return None if shown is None else shown.revision
+
+    @property
     def denoises_as_shown(self) -> bool:
         """Whether what is segmented is what the model makes that restores now."""
-        shown = self._tasks.records["restore"].snapshot
         denoised = self._tasks.denoised
-        return denoised is not None and shown is not None and denoised.revision == shown.revision
+        return denoised is not None and denoised.revision == self.restorer
+
+    @property
+    def denoised_problem(self) -> str:
+        """Why what is denoised cannot be segmented, or ""."""
+        shown = self._tasks.records["restore"].snapshot
+        try:
+            check_denoised(self.volume, self._tasks.restoration, shown)
+        except ProjectError as error:
+            return str(error)
+        return ""
 
     @property
     def segmented(self) -> Volume | None:
