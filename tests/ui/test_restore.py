@@ -103,6 +103,22 @@ def test_a_volume_is_denoised_compared_and_exported_and_painted_again(
     assert dock.steps["restore"].isHidden()
     assert layer in window.viewer.layers
 
+    # What was denoised is segmented, where somebody asks for it.
+    learn = dock.learn.segmented
+    assert not learn.isHidden()
+    learn.choice.choose("denoised")
+    learn.choice.activated.emit(learn.choice.currentIndex())
+    window.wait(lambda: session.denoised is not None and learn.progress.isHidden())
+    assert learn.choice.chosen == "denoised"
+    window.teach()
+    session.restored.clear()
+    window.learn()
+    window.wait(lambda: bool(np.isfinite(session.restored.channel()[3]).all()))
+    assert session.denoised.revision == session.restored.revision
+    learn.choice.choose("given")
+    learn.choice.activated.emit(learn.choice.currentIndex())
+    assert session.denoised is None
+
 
 def test_what_does_not_fit_is_told_in_the_form_and_3d_hides_what_is_denoised(
     denoising: Window, tmp_path: Path

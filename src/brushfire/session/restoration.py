@@ -300,8 +300,8 @@ def _arranged(
 
 
 def _parts(volume: Volume, splits: Sequence[Volume]) -> Volume:
-    """Return reconstructions of parts of a scan as channels of one volume."""
-    count = len(splits) or len(volume.channels)
+    """Return reconstructions of parts of a scan as channels; one file may hold all of them."""
+    count = sum(len(one.channels) for one in splits or (volume,))
     if count < _LEAST_SPLITS:
         raise VolumeError(
             "Learning from parts of one scan takes two reconstructions of them or more, each from"
