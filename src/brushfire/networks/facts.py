@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from brushfire.networks.backbones.footprint import SPARE, without_values
 from brushfire.networks.model import SegmentationModel
 from brushfire.networks.pieces import LEAST
+from brushfire.networks.restoration import RestorationModel
 
 if TYPE_CHECKING:
     from brushfire.networks.settings import NetworkSettings
@@ -48,7 +49,7 @@ class NetworkFacts:
         return max(self.tile_bytes, round(SPARE * self.step_bytes))
 
 
-def describe_network(settings: NetworkSettings, channels: int, classes: int) -> NetworkFacts:
+def describe_network(settings: NetworkSettings, channels: int, classes: int = 0) -> NetworkFacts:
     """Return what a network would be; nothing of its size is held in memory.
 
     The first call for a network of MONAI imports it, which takes seconds.
@@ -60,22 +61,27 @@ def describe_network(settings: NetworkSettings, channels: int, classes: int) -> 
     channels : int
         Of the volume.
     classes : int
-        How many it tells apart.
+        How many it tells apart; none where it restores.
 
     Raises
     ------
     SettingsError
         If its package is not installed, or it cannot be as the settings say.
+    ModelError
+        If there are too few parts of a scan to restore from.
     """
     with without_values():
-        model = SegmentationModel(settings, channels, range(1, classes + 1))
+        model = (
+            RestorationModel(settings, channels)
+            if settings.restored
+            else SegmentationModel(settings, channels, range(1, classes + 1))
+        )
     layers = model.layers
     halo = min(model.safe_halo, _USUAL_HALO) + layers.divisor - 1
     side = layers.window or LEAST + 2 * halo
     images = classes if settings.features else 1  # classes one by one
-    head = [model.head_weight, model.head_bias, *([] if model.adapter is None else [model.adapter])]
     return NetworkFacts(
-        parameters=sum(one.numel() for one in (*layers.parameters(), *head)),
+        parameters=sum(one.numel() for one in model.parameters()),
         tile_bytes=model.bytes_of(side, side),
         step_bytes=layers.step_bytes(images, settings.smallest_patch),
         divisor=layers.divisor,

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from brushfire.engine.device import network_budget
 from brushfire.errors import BrushfireError, SettingsError
-from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.networks.architectures import architecture_of, check_installed
 from brushfire.session.newest import Newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from brushfire.learning.restoring import RestorationSettings
+    from brushfire.learning.settings import LearningSettings
     from brushfire.networks.facts import NetworkFacts
     from brushfire.networks.settings import NetworkSettings
 
@@ -26,8 +27,8 @@ class Appraisal:
     ----------
     network : NetworkSettings
         Which.
-    learning : LearningSettings
-        How it would learn.
+    learning : LearningSettings or RestorationSettings
+        How it would learn, to tell classes apart or to restore.
     facts : NetworkFacts or None
         What it would be; None where it cannot be made.
     problem : str
@@ -35,7 +36,7 @@ class Appraisal:
     """
 
     network: NetworkSettings
-    learning: LearningSettings
+    learning: LearningSettings | RestorationSettings
     facts: NetworkFacts | None
     problem: str = ""
 
@@ -50,7 +51,7 @@ class Appraiser:
     def look(
         self,
         network: NetworkSettings,
-        learning: LearningSettings,
+        learning: LearningSettings | RestorationSettings,
         *,
         channels: int,
         classes: int,
@@ -62,16 +63,16 @@ class Appraiser:
 
         Parameters
         ----------
-        network, learning : NetworkSettings, LearningSettings
+        network, learning : NetworkSettings, LearningSettings or RestorationSettings
             What it is, and how it would learn.
         channels, classes : int
-            Of the volume, and how many classes there are.
+            Of the volume, and how many classes there are; none where it restores.
         device : str
             Where it would compute.
         network_bytes : int
             What the session's budget gives to the network.
         check : callable
-            Raises what else is in its way.
+            Raises what else is in the way of both.
         """
 
         def work(progress: object, cancelled: object) -> Appraisal:
@@ -82,7 +83,6 @@ class Appraiser:
 
                 facts = describe_network(network, channels, classes)
                 check()
-                check_patch(network, learning)
                 _check_room(facts, network_budget(device, network_bytes))
             except BrushfireError as error:
                 return Appraisal(network, learning, facts, str(error))

@@ -25,9 +25,11 @@ from brushfire.errors import (
 from brushfire.geometry import Box
 from brushfire.learning.calibrating import Known
 from brushfire.learning.patches import classes_along
+from brushfire.learning.restoring.settings import check_way
 from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.learning.warming import begin_to_warm_up
 from brushfire.networks import kernels
+from brushfire.networks.architectures import architecture_of, check_installed
 from brushfire.networks.features import inputs_of
 from brushfire.networks.settings import NetworkSettings
 from brushfire.networks.snapshot import answers
@@ -499,14 +501,18 @@ class Session:
     ) -> None:
         """Change how is restored while learning goes on, as `configure` does for segmentation.
 
+        With another loss learning goes on from the shown model; another network begins anew.
+
         Raises
         ------
         ProjectError
             Nothing is restored yet, or the way would be another one, which `restore_from` changes.
         SettingsError
-            The network cannot learn so.
+            The network cannot learn so, or its package is not installed.
         """
         self._need_volume()
+        if network is not None:
+            check_installed(architecture_of(network.architecture))
         made = self._tasks.configure(network, learning)
         if self.task == "restore":
             learning = made.learning(shares(self._budget).learning)
@@ -525,19 +531,44 @@ class Session:
             How it would learn; as now by default.
         """
         before, started = self.settings, self._examples is not None
+        learns = learning or before.learning
 
         def check() -> None:
             if started:
                 check_start(network, before.network)
+            check_patch(network, learns)
 
         self._appraiser.look(
             network,
-            learning or before.learning,
+            learns,
             channels=1 if self.segmented is None else len(self.segmented.channels),
             classes=max(2, len(self.classes)),
             device=self._device,
             network_bytes=shares(before.memory_budget_bytes).network,
             check=check,
+        )
+
+    def appraise_restoration(
+        self, network: NetworkSettings, learning: RestorationSettings | None = None
+    ) -> None:
+        """Find out what a network that restores would be here, as `appraise` does for others.
+
+        Raises
+        ------
+        ProjectError
+            Nothing is restored yet.
+        """
+        restoration = self._tasks.need_restoration()
+        learns = learning or restoration.state.learning
+        channels = len(restoration.source.channels)
+        self._appraiser.look(
+            network,
+            learns,
+            channels=channels,
+            classes=0,
+            device=self._device,
+            network_bytes=shares(self._budget).network,
+            check=lambda: check_way(learns, network, channels),
         )
 
     # -- classes and strokes -----------------------------------------------------------------

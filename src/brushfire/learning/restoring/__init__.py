@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from brushfire.learning.restoring.reports import RestorationEvaluation
 from brushfire.learning.restoring.settings import (
     FACTS,
+    LOSS_TEXTS,
     RestorationSettings,
     Way,
+    reshaped,
     suggest_restoration_network,
 )
 
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FACTS",
+    "LOSS_TEXTS",
     "RestorationEvaluation",
     "RestorationLearner",
     "RestorationSettings",
     "Way",
+    "reshaped",
     "suggest_restoration_network",
 ]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from brushfire.errors import SettingsError
+from brushfire.networks.architectures import MSD, architecture_of
 from brushfire.networks.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 MOST_MASKED = 0.25  # no two masked pixels touch
 _NEAR = 1.5  # pixels between slices up to which neighbours help
 _ZOOM_SLICES = 9
+_SLAB = 7  # slices that a network in three dimensions sees, where nobody says
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,30 @@ FACTS: dict[Way, WayFacts] = {
         "From neighbouring slices",
         "Learns to predict the slice above or below from each slice.",
         "Neighbouring slices show nearly the same, and their noise is independent.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class LossText:
+    """A loss as people read it, and a sentence on it."""
+
+    title: str
+    text: str
+
+
+LOSS_TEXTS: dict[Loss, LossText] = {
+    "mse": LossText(
+        "squared differences",
+        "Leads to the mean of what may be there, which is what noise leaves alone.",
+    ),
+    "l1": LossText(
+        "absolute differences",
+        "Leads to the median, and cares less for a few voxels that are far off.",
+    ),
+    "ssim": LossText(
+        "structural similarity",
+        "Cares for edges and texture, mixed with absolute differences; needs a clean target.",
     ),
 }
 
@@ -152,8 +178,14 @@ def check_way(settings: RestorationSettings, network: NetworkSettings, channels:
     ------
     SettingsError
         If it restores nothing, or other channels than there are targets for, or its patches are
-        too small for it.
+        too small for it, or it would be nothing without weights that were learned elsewhere.
     """
+    if network.encoder is not None:
+        raise SettingsError(
+            "A network that restores begins with random weights.",
+            got=f"{architecture_of(network.architecture).title}, for the sake of its weights",
+            do="Choose U-Net or MS-D.",
+        )
     if not network.restored:
         raise SettingsError(
             "A network that restores gives at least one channel.",
@@ -221,15 +253,55 @@ def suggest_restoration_network(
             slices = 5
     while slices > 1 and slices > depth:
         slices -= 2
-    return NetworkSettings(
-        depth=40,
-        width=1,
-        dilations=tuple(range(1, 11)),
+    return replace(
+        _USUAL,
         slices=slices,
-        features=False,
         restored=1 if way == "splits" else restored,
         splits="x:1" if way == "splits" else "",
     )
+
+
+_USUAL = NetworkSettings(
+    depth=40, width=1, dilations=tuple(range(1, 11)), features=False, restored=1
+)
+
+
+def reshaped(
+    network: NetworkSettings, architecture: str | None = None, axes: int | None = None
+) -> NetworkSettings:
+    """Return a network of another kind that restores the same, of its usual size.
+
+    Parameters
+    ----------
+    network : NetworkSettings
+        One that restores.
+    architecture : str, optional
+        A name of `ARCHITECTURES`; as it is by default, and then its size is kept.
+    axes : int, optional
+        2, or 3 where it convolves across slices too; with another architecture 2 by default.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such network.
+    """
+    name = architecture or network.architecture
+    made = network
+    if name != network.architecture:
+        kind = architecture_of(name)
+        depth, width = kind.depth.usual, kind.width.usual
+        if name == MSD:
+            depth, width = _USUAL.depth, _USUAL.width
+        made = replace(
+            _USUAL, architecture=name, depth=depth, width=width, border=network.border,
+            restored=network.restored, splits=network.splits,
+        )  # fmt: skip
+        axes = axes or 2
+    axes = axes or made.axes
+    slices = network.slices
+    if axes != network.axes:
+        slices = _SLAB if axes == 3 else _USUAL.slices
+    return replace(made, axes=axes, slices=slices)
 
 
 def _check(what: str, value: float, lowest: float, highest: float) -> None:

@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QWidget
 
-from brushfire.errors import SettingsError
 from brushfire.learning.transfer.schedules import SCHEDULE_TEXTS, SCHEDULES
 from brushfire.learning.transfer.schedules import why_not as why_no_schedule
-from brushfire.networks.architectures import ARCHITECTURES, ENCODERS, MSD, check_installed
-from brushfire.networks.settings import MAX_WINDOW, NetworkSettings
-from brushfire.ui.widgets import (
-    Choice,
-    ElidedLabel,
-    button,
-    column,
-    count,
-    field_name,
-    form_in,
-    label,
-    row,
-)
+from brushfire.networks.architectures import MSD, architecture_of
+from brushfire.networks.settings import NetworkSettings
+from brushfire.ui.panels.shape import ShapeForm
+from brushfire.ui.widgets import Choice
 
 if TYPE_CHECKING:
     from brushfire.learning.settings import LearningSettings
-    from brushfire.networks.architectures import Architecture
-    from brushfire.networks.facts import NetworkFacts
-    from brushfire.session import Appraisal
     from brushfire.ui.connections import Connections
     from brushfire.ui.controller import Controller
 
-ASK_MS = 200
-"""Somebody who turns a number on and on is answered at the end."""
-LOOKING = "Looking what it would be…"
-SEES = {2: "slice by slice", 3: "slabs, in 3D"}
-SLICES = {2: (1, 3, 5, 7), 3: (7, 15, 31)}
-USUAL_SLICES = {2: 1, 3: 15}
 NO_FEATURES = "Networks in 3D see intensities; multi-scale input is of single slices."
-SLICES_TIP = "Neighbouring slices that the network sees, to segment the middle one"
 PRETRAINED_TIP = (
     "The encoder begins with what it learned on photographs, which is fetched once from the"
     " Hugging Face Hub; otherwise with random weights"
@@ -49,175 +27,48 @@ PRETRAINED_TIP = (
 FEATURES_TIP = "Gives a first answer in a second; leave on unless you compare."
 
 
-class NetworkForm(QWidget):
-    """Fields of a network, what it would be, and a button that applies them.
+class NetworkForm(ShapeForm):
+    """Which network tells classes apart, and which of its weights learn; see `ShapeForm`."""
 
-    Parameters
-    ----------
-    controller : Controller
-        The window's controller.
-    connections : Connections
-        Where connections are remembered until the dock goes.
-    """
+    SLICES = {2: (1, 3, 5, 7), 3: (7, 15, 31)}  # noqa: RUF012
+    SLICES_TIP = "Neighbouring slices that the network sees, to segment the middle one"
+    NOTE = "Another network starts afresh; strokes and classes stay."
 
     def __init__(self, controller: Controller, connections: Connections) -> None:
-        super().__init__()
-        self.setProperty("role", "plain")
-        self._controller = controller
-        self._wanted = self._filling = False
-        self._appraisal: Appraisal | None = None
-        self._ask_soon = QTimer(self)
-        self._ask_soon.setSingleShot(True)
-        self._ask_soon.setInterval(ASK_MS)
-        self._ask_soon.timeout.connect(self._ask)
-        self._make_fields()
-        self.facts = ElidedLabel()
-        self.problem = label("", role="warning")
-        self.apply = button("Apply", self._apply, tip="Learn with this network from now on")
-        self._compose()
-        self.architecture.currentIndexChanged.connect(self._on_architecture)
-        self.axes.currentIndexChanged.connect(self._on_axes)
-        for field in (self.slices, self.schedule):
-            field.currentIndexChanged.connect(self._on_change)
-        for spin in (self.depth, self.width_, self.window_):
-            spin.valueChanged.connect(self._on_change)
-        self.dilations.textChanged.connect(self._on_change)
-        self.encoder.currentIndexChanged.connect(self._on_change)
+        super().__init__(controller, connections)
+        self.schedule.currentIndexChanged.connect(self._on_change)
         for box in (self.features, self.pretrained):
             box.toggled.connect(self._on_change)
-        connections.connect(controller.session.events.network_appraised, self._on_appraised)
 
     # ------------------------------------------------------------------ building
     def _make_fields(self) -> None:
-        self.architecture = Choice("Which network learns")
-        for name, kind in ARCHITECTURES.items():
-            self.architecture.add(kind.title, name, kind.text)
-        self.encoder = Choice("What the decoder builds on")
-        for name, encoder in ENCODERS.items():
-            self.encoder.add(encoder.title, name, encoder.text)
+        super()._make_fields()
         self.pretrained = QCheckBox("ImageNet weights")
         self.pretrained.setToolTip(PRETRAINED_TIP)
-        self.depth, self.width_ = QSpinBox(), QSpinBox()
-        self.dilations = QLineEdit()
-        self.dilations.setToolTip("Such as 1-10, or 1, 2, 4, 8: layers take them in turn")
-        self.axes = Choice("Whether it computes in planes or in space")
-        self.axes.add(SEES[2], 2, "Two dimensions: quick; neighbouring slices are further inputs.")
-        self.axes.add(SEES[3], 3, "Three dimensions: slower, and takes several times the memory.")
-        self.slices = Choice(SLICES_TIP)
-        self.window_ = QSpinBox()
-        self.window_.setRange(32, MAX_WINDOW)
-        self.window_.setSingleStep(32)
-        self.window_.setToolTip(
-            "Side in pixels of the fixed windows in which it computes; less takes less memory"
-        )
         self.schedule = Choice("Which weights learn, and when")
         for schedule in SCHEDULES:
             text = SCHEDULE_TEXTS[schedule]
             self.schedule.add(text.title, schedule, text.text)
         self.features = QCheckBox("multi-scale input")
-        for field in (self.depth, self.width_, self.dilations, self.window_):
-            field.setMinimumWidth(1)
 
-    def _compose(self) -> None:
-        fields = QWidget()
-        fields.setProperty("role", "plain")
-        form = form_in(fields)
-        self._names: dict[QWidget, Any] = {}
-        for name, field in (
-            ("Network", self.architecture), ("Encoder", self.encoder), ("", self.pretrained),
-            ("Depth", self.depth), ("Width", self.width_),
-            ("Dilations", self.dilations), ("Sees", self.axes), ("Slices", self.slices),
-            ("Window", self.window_), ("Learns", self.schedule), ("", self.features),
-        ):  # fmt: skip
-            self._names[field] = field_name(name)
-            form.addRow(self._names[field], field)
-        layout = column(self, margins=(4, 0, 0, 0))
-        layout.addWidget(fields)
-        layout.addWidget(self.facts)
-        layout.addWidget(self.problem)
-        layout.addWidget(label("Another network starts afresh; strokes and classes stay."))
-        layout.addLayout(row(self.apply, QVBoxLayout(), stretch=1))
-        self.problem.hide()
-        self._look_for_packages()
+    def _rows(self) -> list[tuple[str, QWidget]]:
+        network, encoder, *others = super()._rows()
+        more: list[tuple[str, QWidget]] = [("Learns", self.schedule), ("", self.features)]
+        return [network, encoder, ("", self.pretrained), *others, *more]
 
     # ------------------------------------------------------------------ showing
-    def open(self) -> None:
-        """Say what the network would be: the fold was opened."""
-        self._look_for_packages()
-        self._on_change()
-
-    def _look_for_packages(self) -> None:
-        for name, kind in ARCHITECTURES.items():
-            self.architecture.refuse(name, _missing(kind))
-
-    def update_settings(self) -> None:
-        """Show the network settings of the session."""
+    def _fill(self) -> None:
+        super()._fill()
         settings = self._controller.session.settings
-        network = settings.network
-        self._filling = True
-        self.architecture.choose(network.architecture)
-        if network.encoder is not None:
-            self.encoder.choose(network.encoder.name)
         self.pretrained.setChecked(settings.learning.pretrained)
-        self._fit_fields()
-        self.depth.setValue(network.depth)
-        self.width_.setValue(network.width)
-        self.dilations.setText(format_dilations(network.dilations))
-        self.axes.choose(network.axes)
-        self._fill_slices(network.slices)
-        self.window_.setValue(network.window)
-        self.features.setChecked(network.features)
+        self.features.setChecked(settings.network.features)
         self.schedule.choose(settings.learning.schedule)
-        self._grey()
-        self._filling = False
-        self._forget()
-        if self.isVisible():
-            self._ask_soon.start()
-
-    @property
-    def _kind(self) -> Architecture:
-        return ARCHITECTURES[self.architecture.chosen]
-
-    @property
-    def _encodes(self) -> bool:
-        return "encoder" in self._kind.arguments
-
-    def _fit_fields(self) -> None:
-        """Show the fields that the chosen network has, within its bounds."""
-        kind = self._kind
-        msd = kind.name == MSD
-        words = ("Depth", "Width") if msd else ("Resolutions", "Channels")
-        tips = ("Layers of the network", "Maps that each layer adds")
-        if not msd:
-            tips = ("Resolutions at which it computes", "Channels at the finest resolution")
-        for spin, span, name, tip in zip(
-            (self.depth, self.width_), (kind.depth, kind.width), words, tips, strict=True
-        ):
-            spin.setRange(span.lowest, span.highest)
-            spin.setSingleStep(span.step)
-            spin.setValue(span.usual)
-            spin.setEnabled(span.lowest < span.highest)
-            spin.setToolTip(tip if spin.isEnabled() else f"{tip}: {kind.title} has no other number")
-            self._names[spin].setText(name)
-        if len(kind.axes) == 1:
-            self.axes.choose(kind.axes[0])
-
-    def _fill_slices(self, wanted: int) -> None:
-        """Offer numbers of slices; one of another origin joins them."""
-        usual = SLICES[self.axes.chosen]
-        self.slices.clear()
-        for number in sorted({*usual, wanted}):
-            self.slices.add(str(number), number, SLICES_TIP)
-        self.slices.choose(wanted)
 
     def _grey(self) -> None:
-        """Grey out what cannot be, and hide what this network does not have."""
-        kind, now = self._kind, self._controller.session.settings.network
-        plain = NetworkSettings()  # which schedules are of use depends on the architecture alone
-        if kind.name != MSD:
-            plain = replace(
-                plain, architecture=kind.name, depth=kind.depth.usual, width=kind.width.usual
-            )
+        super()._grey()
+        name = self.architecture.chosen
+        # Which schedules are of use depends on the architecture alone.
+        plain = self._another(name)
         for schedule in SCHEDULES:
             self.schedule.refuse(schedule, why_no_schedule(schedule, plain))
         deep = self.axes.chosen == 3
@@ -225,204 +76,51 @@ class NetworkForm(QWidget):
         self.features.setToolTip(NO_FEATURES if deep else FEATURES_TIP)
         if deep:
             self.features.setChecked(False)
-        windows = kind.in_windows or (now.architecture == kind.name and now.norm != "batch")
-        for field, shown in (
-            (self.encoder, self._encodes),
-            (self.pretrained, self._encodes),
-            (self.dilations, kind.name == MSD),
-            (self.axes, len(kind.axes) > 1),
-            (self.window_, windows),
-        ):
-            field.setVisible(shown)
-            self._names[field].setVisible(shown)
-
-    def _on_architecture(self, *_: object) -> None:
-        if not self._filling:
-            self._filling = True
-            self._fit_fields()
-            self._follow_axes()
-            self._filling = False
-            self._on_change()
-
-    def _on_axes(self, *_: object) -> None:
-        if not self._filling:
-            self._filling = True
-            self._follow_axes()
-            self._filling = False
-            self._on_change()
+        self._show_rows({self.pretrained: self._encodes})
 
     def _follow_axes(self) -> None:
-        """Take what is usual in so many dimensions, where that is not what was asked before."""
-        now, axes = self._controller.session.settings.network, self.axes.chosen
-        if self.slices.chosen not in SLICES[axes]:
-            self._fill_slices(now.slices if now.axes == axes else USUAL_SLICES[axes])
-        else:
-            self._fill_slices(self.slices.chosen)
-        if axes == 2 and not self.features.isEnabled():
+        super()._follow_axes()
+        if self.axes.chosen == 2 and not self.features.isEnabled():
             self.features.setChecked(True)
-
-    def _on_change(self, *_: object) -> None:
-        if not self._filling:
-            self._filling = True
-            self._grey()
-            self._filling = False
-            self._forget()
-            self._ask_soon.start()
-
-    def _forget(self) -> None:
-        self._appraisal, self._wanted = None, False
-        self.facts.set_text(LOOKING)
-        self._show_problem("")
-
-    def _show_problem(self, text: str) -> None:
-        self.problem.setText(text)
-        self.problem.setVisible(bool(text))
-        self.apply.setEnabled(not text)
 
     # ------------------------------------------------------------------ asking and acting
     @property
-    def chosen(self) -> tuple[NetworkSettings, LearningSettings]:
-        """What the fields say, with what they do not ask for as it is.
+    def _now(self) -> NetworkSettings:
+        return self._controller.session.settings.network
 
-        Raises
-        ------
-        SettingsError
-            If there is no such network.
-        """
-        settings = self._controller.session.settings
-        now, name = settings.network, self.architecture.chosen
-        msd, alike = name == MSD, name == now.architecture
-        features = self.features.isChecked()
-        network = replace(
-            now if alike else NetworkSettings(border=now.border),
-            architecture=name,
-            depth=self.depth.value(),
-            width=self.width_.value(),
-            dilations=parse_dilations(self.dilations.text()) if msd else now.dilations,
-            axes=self.axes.chosen,
-            slices=self.slices.chosen,
-            features=features,
-            window=self.window_.value(),
-            adapter=0 if features or not alike else now.adapter,
-            arguments=self._arguments,
+    def _another(self, architecture: str) -> NetworkSettings:
+        kind, plain = architecture_of(architecture), NetworkSettings(border=self._now.border)
+        if architecture == MSD:
+            return plain
+        return replace(
+            plain, architecture=architecture, depth=kind.depth.usual, width=kind.width.usual
         )
+
+    def _usual_slices(self, axes: int) -> int:
+        return 1 if axes == 2 else 15
+
+    @property
+    def _more(self) -> dict[str, Any]:
+        now, features = self._now, self.features.isChecked()
+        alike = self.architecture.chosen == now.architecture
+        return {"features": features, "adapter": 0 if features or not alike else now.adapter}
+
+    @property
+    def chosen(self) -> tuple[NetworkSettings, LearningSettings]:
+        """What the fields say, with what they do not ask for as it is; see `ShapeForm`."""
+        settings = self._controller.session.settings
         pretrained = settings.learning.pretrained
         if self._encodes:
             pretrained = self.pretrained.isChecked()
-        elif now.encoder is not None:
+        elif settings.network.encoder is not None:
             pretrained = True  # what is no longer seen was said of that encoder
-        return network, replace(
+        return self._network, replace(
             settings.learning, schedule=self.schedule.chosen, pretrained=pretrained
         )
 
-    @property
-    def _arguments(self) -> str:
-        """Further arguments of the network."""
-        if self._encodes:
-            return json.dumps({"encoder": self.encoder.chosen})
-        now = self._controller.session.settings.network
-        shape = (self._kind.name, self.depth.value(), self.width_.value(), self.axes.chosen)
-        # They may name the width of each resolution, so that they fit one shape only.
-        same = shape == (now.architecture, now.depth, now.width, now.axes)
-        return now.arguments if same else "{}"
-
-    def _ask(self) -> None:
-        try:
-            network, learning = self.chosen
-        except SettingsError as error:
-            self.facts.set_text("")
-            self.problem.setText(str(error))
-            self.problem.show()
-            return  # and Apply says the same
+    def _appraise(self, network: NetworkSettings, learning: LearningSettings) -> None:
         self._controller.session.appraise(network, learning)
-
-    def _on_appraised(self, found: Appraisal) -> None:
-        try:
-            asked = self.chosen
-        except SettingsError:
-            return
-        if (found.network, found.learning) != asked:
-            return  # an older question
-        self._appraisal = found
-        self.facts.set_text("" if found.facts is None else words_of(found.facts))
-        self.facts.setToolTip("" if found.facts is None else details_of(found.facts))
-        self._show_problem(found.problem)
-        if self._wanted and not found.problem:
-            self._configure(*asked)
-        self._wanted = False
-
-    def _apply(self) -> None:
-        """Apply what fits: at once where that is known, otherwise as soon as it is."""
-        try:
-            asked = self.chosen
-        except SettingsError:
-            self._controller.attempt(lambda: self.chosen)  # which tells it
-            return
-        if self._appraisal is not None:
-            self._configure(*asked)
-            return
-        self._wanted = True
-        self._ask_soon.stop()
-        self._ask()
 
     def _configure(self, network: NetworkSettings, learning: LearningSettings) -> None:
         session = self._controller.session
         self._controller.attempt(session.configure, network=network, learning=learning)
-
-
-def _missing(kind: Architecture) -> str:
-    """Return why a network cannot be had here, or ""."""
-    try:
-        check_installed(kind)
-    except SettingsError as error:
-        return str(error)
-    return ""
-
-
-def words_of(facts: NetworkFacts) -> str:
-    """Return how large a network is, in a line."""
-    weights = facts.parameters
-    number = count(weights) if weights < 100_000 else f"{weights / 1e6:.1f} M"
-    return f"{number} weights · about {facts.least_bytes / 2**20:.0f} MiB at work"
-
-
-def details_of(facts: NetworkFacts) -> str:
-    """Return what else there is to know of a network, line by line."""
-    sees = f"Sees up to {facts.reach} pixels around each"
-    if facts.window is not None:
-        sees = f"Computes in windows of {facts.window} pixels"
-    return "\n".join(
-        [
-            f"A small part of a slice takes {facts.tile_bytes / 2**20:.0f} MiB",
-            f"A step on a small patch takes {facts.step_bytes / 2**20:.0f} MiB",
-            sees,
-        ]
-    )
-
-
-def parse_dilations(text: str) -> tuple[int, ...]:
-    """Return the dilations in ``text``, such as "1-10" or "1, 2, 4, 8".
-
-    Raises
-    ------
-    SettingsError
-        If a part is neither a whole number nor a range.
-    """
-    found: list[int] = []
-    for part in text.replace(";", ",").split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
-            raise SettingsError(
-                "Dilations are whole numbers or ranges, with commas between them.",
-                got=text or "nothing",
-                do="Write for example 1-10, or 1, 2, 4, 8.",
-            )
-        found.extend(range(int(first), int(last or first) + 1))
-    return tuple(found)
-
-
-def format_dilations(values: tuple[int, ...]) -> str:
-    """Return ``values`` as the text that `parse_dilations` reads."""
-    if len(values) > 2 and values == tuple(range(values[0], values[-1] + 1)):
-        return f"{values[0]}-{values[-1]}"
-    return ", ".join(str(value) for value in values)
