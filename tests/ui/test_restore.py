@@ -113,7 +113,9 @@ def test_a_volume_is_denoised_compared_and_exported_and_painted_again(
     window.teach()
     session.restored.clear()
     window.learn()
-    window.wait(lambda: bool(np.isfinite(session.restored.channel()[3]).all()))
+    window.viewer.dims.set_point(0, 5)
+    window.wait(lambda: bool(np.isfinite(session.restored.channel()[5]).all()))
+    window.wait(lambda: bool((session.predictions.labels[5] > 0).all()))
     assert session.denoised.revision == session.restored.revision
     learn.choice.choose("given")
     learn.choice.activated.emit(learn.choice.currentIndex())
@@ -199,3 +201,24 @@ def test_the_slice_on_screen_of_a_zoomed_scan_comes_first(window: Window) -> Non
     session.start()
     window.wait(lambda: bool(told))
     assert told[0].start[0] == 7
+
+
+def test_what_has_no_target_is_shown_between_limits_of_its_own_until_somebody_sets_them(
+    denoising: Window,
+) -> None:
+    window, session = denoising, denoising.session
+    window.dock.restore.form.way.choose("blind")
+    window.dock.restore.use_button.click()
+    window.wait(lambda: session.restoration is not None)
+    (layer,) = window.dock.controller.restored.shown
+    wide = tuple(layer.contrast_limits)
+    session.start()
+    window.wait(lambda: tuple(layer.contrast_limits) != wide)
+    values = session.restored.channel()[3]
+    low, high = np.nanpercentile(values, (5, 95))
+    assert layer.contrast_limits[0] < low < high < layer.contrast_limits[1]
+    layer.contrast_limits = (100, 120)
+    revision = session.model_revision
+    window.wait(lambda: session.restored.revision > revision)
+    window.wait(lambda: len(session.restored.fresh()) > 0)
+    assert tuple(layer.contrast_limits) == (100, 120)

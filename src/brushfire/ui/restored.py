@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NAME = "Brushfire denoised"
 RESIDUAL = "Brushfire residual"
 WIDEST = 99.5  # percentile of the residual on screen that its colours reach
+INNER = (0.5, 99.5)  # percentiles of a restored tile between which it is shown without a target
+BEYOND = 0.1  # of what lies between them, on either side
 CHECKED = 512  # pixels of a side of the plane that is checked for structure
 
 
@@ -126,6 +128,8 @@ class RestoredLayers:
         self._layers = layers
         self._of: object = None
         self._divided = 0.0
+        self._fitted: dict[Layer, tuple[float, ...]] = {}  # limits that are ours to change
+        self._fitted_to: int | None = None
         self._task: str = session.task
         self._hidden: list[Layer] = []
         self.removing = False
@@ -176,6 +180,7 @@ class RestoredLayers:
         if self.shown and all(one in self.viewer.layers for one in self.shown):
             return
         self._remove(self.shown)
+        self._fitted, self._fitted_to = {}, None
         names, limits = restoration.channels, self._limits(restoration)
         self.shown = []
         for at, name in enumerate(names):
@@ -188,6 +193,8 @@ class RestoredLayers:
             )  # fmt: skip
             self.shown.append(layer)
             self._add(layer)
+            if restoration.target is None:
+                self._fitted[layer] = tuple(layer.contrast_limits)
         self._divide()
 
     def _limits(self, restoration: Restoration) -> list[tuple[float, float]]:
@@ -234,7 +241,28 @@ class RestoredLayers:
         self.added.emit(layer)
 
     def _update_tiles(self, tiles: Sequence[TileUpdate]) -> None:
+        self._fit_contrast(tiles[-1])
         self._update([tile.box for tile in tiles])
+
+    def _fit_contrast(self, tile: TileUpdate) -> None:
+        """Let layers without a target show what a newer model makes, until somebody sets limits.
+
+        Those of a noisy image are as wide as its noise: between them little would be seen.
+        """
+        store = self.session.restored
+        if store is None or tile.revision == self._fitted_to:
+            return
+        self._fitted_to = tile.revision
+        for at, layer in enumerate(self.shown):
+            values = store.channel(at)[tile.box.slices]
+            values = values[np.isfinite(values)]
+            if tuple(layer.contrast_limits) != self._fitted.get(layer) or not values.size:
+                continue
+            low, high = np.percentile(values, INNER)
+            margin = BEYOND * (high - low)
+            if margin > 0:
+                layer.contrast_limits = (float(low - margin), float(high + margin))
+                self._fitted[layer] = tuple(layer.contrast_limits)
 
     def _update(self, boxes: Sequence[Box], layers: Sequence[Layer] | None = None) -> None:
         for layer in self.planes if layers is None else layers:
