@@ -403,8 +403,20 @@ class Session:
         self._adopt(open_reference(reference, self._cache_bytes), project.folder)
 
     def confirm_volume(self, voxel_size: Scale | None = None) -> None:
-        """Say that axes and voxel size are right, or correct the voxel size (um, z, y, x)."""
-        volume = self._need_volume()
+        """Say that axes and voxel size are right, or correct the voxel size (um, z, y, x).
+
+        Raises
+        ------
+        VolumeError
+            It is no voxel size, or a zoomed scan was placed by the one before.
+        """
+        volume, restoration = self._need_volume(), self.restoration
+        if voxel_size is not None and restoration is not None and restoration.state.offset:
+            raise VolumeError(
+                "The voxel size is corrected before a zoomed scan is placed by it.",
+                got=f"{tuple(voxel_size)} beside a zoomed scan",
+                do="Close the volume, open it with that voxel size, and choose the scan again.",
+            )
         if voxel_size is not None and tuple(voxel_size) != volume.voxel_size:
             self.volume = volume.with_voxel_size(voxel_size)
             suggested = suggest_network(volume)
