@@ -411,13 +411,13 @@ class Session:
             It is no voxel size, or a zoomed scan was placed by the one before.
         """
         volume, restoration = self._need_volume(), self.restoration
-        if voxel_size is not None and restoration is not None and restoration.state.offset:
-            raise VolumeError(
-                "The voxel size is corrected before a zoomed scan is placed by it.",
-                got=f"{tuple(voxel_size)} beside a zoomed scan",
-                do="Close the volume, open it with that voxel size, and choose the scan again.",
-            )
         if voxel_size is not None and tuple(voxel_size) != volume.voxel_size:
+            if restoration is not None and restoration.state.offset is not None:
+                raise VolumeError(
+                    "The voxel size is corrected before a zoomed scan is placed by it.",
+                    got=f"{tuple(voxel_size)} beside a zoomed scan",
+                    do="Close the volume, open it with that voxel size, and choose the scan again.",
+                )
             self.volume = volume.with_voxel_size(voxel_size)
             suggested = suggest_network(volume)
             if self._segments.snapshot is None and self.settings.network == suggested:
