@@ -1,0 +1,237 @@
+"""How sharp is an edge? Its profile along a line across it, and its width: no truth is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+from scipy.optimize import curve_fit
+from scipy.special import ndtr, ndtri
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Ends = Sequence[float] | Array
+
+FEWEST = 8
+"""Voxels that a line crosses at least: two levels and a rise between them."""
+MARGIN = 8
+"""Voxels around a line that interpolation looks at; farther ones count for less than 0.01 %."""
+
+RISE = 2 * float(ndtri(0.9))  # standard deviations from 10 to 90 %
+_EXPLAINED = 0.5  # of the variance along the line, by one edge at least
+_STARTS = (0.5, 2.0, 6.0)  # voxels: deviations that a fit begins with
+_SHARPEST = 0.1  # voxels: a smaller deviation cannot be told from it
+
+TOO_SHORT = (
+    f"The line is too short: draw it over {FEWEST} voxels or more, from one side to the other."
+)
+NO_NUMBERS = "Part of the line has no numbers."
+NO_EDGE = "No single edge stands out: draw across one, at right angles to it."
+NOT_WITHIN = "The edge is not all within the line: draw it longer, from one side to the other."
+NOT_FITTED = "No edge could be fitted here: draw the line elsewhere."
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeProfile:
+    """Intensities along a line, and the edge that it crosses.
+
+    Parameters
+    ----------
+    distances : ndarray
+        Micrometres from the start of the line, a voxel apart.
+    values : ndarray
+        Mean intensities there; not a number where nothing is known.
+    voxel : float
+        Micrometres of a voxel in the direction of the line.
+    width : float or None
+        Micrometres in which the edge rises from 10 to 90 %; None where there is no edge.
+    uncertainty : float or None
+        Standard error of the width by the fit, which takes noise to be independent from voxel to
+        voxel; None where the edge is sharper than a voxel can show.
+    contrast : float or None
+        Difference of the intensities on both sides.
+    middle : float or None
+        Micrometres from the start of the line to where half of it has risen.
+    problem : str
+        Why there is no width, or "".
+    """
+
+    distances: Array
+    values: Array
+    voxel: float
+    width: float | None = None
+    uncertainty: float | None = None
+    contrast: float | None = None
+    middle: float | None = None
+    problem: str = ""
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the edge is as wide as a voxel, so that its width can be told."""
+        return self.width is not None and self.width >= self.voxel
+
+
+def edge_profile(
+    plane: NDArray[Any],
+    start: Ends,
+    stop: Ends,
+    *,
+    voxel_size: Sequence[float] = (1.0, 1.0),
+    across: float = 0.0,
+) -> EdgeProfile:
+    """Return the intensities along a line in a plane, and the width of the edge that it crosses.
+
+    The width is the 10 to 90 % rise distance of the edge response, as in ASTM E1695 and in the edge
+    spread functions of ISO 12233, of an error function that is fitted to the profile. An edge
+    that the line crosses at an angle looks wider: by 2 % at 10 degrees, by 15 % at 30, and more
+    where it is narrow and the line broad.
+
+    Parameters
+    ----------
+    plane : ndarray
+        Rows, columns.
+    start, stop : sequence of float
+        Ends of the line, row and column, 0 in the middle of the first pixel.
+    voxel_size : sequence of float
+        Micrometres of a row and of a column.
+    across : float
+        Micrometres over which the mean is taken, at right angles to the line.
+
+    Returns
+    -------
+    EdgeProfile
+        With a sentence in place of a width where there is none.
+    """
+    distances, values, voxel = _along(plane, start, stop, voxel_size, across)
+    return _with_edge(EdgeProfile(distances, values, voxel))
+
+
+def voxels_along(start: Ends, stop: Ends, voxel_size: Sequence[float]) -> float:
+    """Return how many voxels of a plane a line crosses, see `edge_profile`."""
+    length, _, voxel, _ = _directed(start, stop, voxel_size)
+    return length / voxel
+
+
+def _directed(
+    start: Ends, stop: Ends, voxel_size: Sequence[float]
+) -> tuple[float, Array, float, float]:
+    """Return a line's length and direction, and a voxel along and across it, in micrometres."""
+    sizes = np.asarray(voxel_size, np.float64)
+    way = (np.asarray(stop, np.float64) - np.asarray(start, np.float64)) * sizes
+    length = float(np.hypot(*way))
+    ahead: Array = way / length if length else np.array([0.0, 1.0])
+    aside = np.array([-ahead[1], ahead[0]])
+    voxel, beside = (1 / float(np.hypot(*(one / sizes))) for one in (ahead, aside))
+    return length, ahead, voxel, beside
+
+
+def _along(
+    plane: NDArray[Any],
+    start: Ends,
+    stop: Ends,
+    voxel_size: Sequence[float],
+    across: float,
+) -> tuple[Array, Array, float]:
+    length, ahead, voxel, beside = _directed(start, stop, voxel_size)
+    sizes = np.asarray(voxel_size, np.float64)
+    count = int(length / voxel + 1e-6) + 1
+    distances: Array = voxel * np.arange(count, dtype=np.float64)
+    lanes = max(1, round(across / beside))
+    aside = beside * (np.arange(lanes) - (lanes - 1) / 2)
+    points = (
+        np.asarray(start, np.float64)[:, None, None]
+        + (ahead / sizes)[:, None, None] * distances[:, None]
+        + (np.array([-ahead[1], ahead[0]]) / sizes)[:, None, None] * aside
+    )
+    found, known = _interpolated(plane, points)
+    total = known.sum(-1)
+    values: Array = np.where(known, found, 0.0).sum(-1) / np.maximum(total, 1)
+    values[total == 0] = np.nan
+    return distances, values, voxel
+
+
+def _interpolated(plane: NDArray[Any], points: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return values between pixels, and which of them lie in the plane and among numbers.
+
+    Cubic, since linear interpolation would widen an edge of two voxels by a tenth.
+    """
+    whole = np.asarray(plane, np.float64)
+    finite = np.isfinite(whole)
+    share = map_coordinates(finite.astype(np.float64), points, order=1, mode="grid-constant")
+    if not finite.all():
+        whole = np.where(finite, whole, whole[finite].mean() if finite.any() else 0.0)
+    return map_coordinates(whole, points, order=3, mode="mirror"), share > 1 - 1e-6
+
+
+def _with_edge(bare: EdgeProfile) -> EdgeProfile:
+    """Return a profile with the edge that is fitted to it."""
+    x, y, voxel = bare.distances, bare.values, bare.voxel
+
+    def without(problem: str) -> EdgeProfile:
+        return EdgeProfile(x, y, voxel, problem=problem)
+
+    if len(x) < FEWEST:
+        return without(TOO_SHORT)
+    if not np.isfinite(y).all():
+        return without(NO_NUMBERS)
+    spread = float(np.ptp(y))
+    if spread <= 1e-9 * float(np.abs(y).max()):
+        return without(NO_EDGE)
+    low = float(y.min())
+    fit = _fitted(x, (y - low) / spread, voxel)
+    if fit is None:
+        return without(NOT_FITTED)
+    (_, rise, middle, log_sigma), errors, explained = fit
+    if explained < _EXPLAINED:
+        return without(NO_EDGE)
+    width = RISE * float(np.exp(log_sigma))
+    if not x[0] + voxel < middle < x[-1] - voxel or width > x[-1]:
+        return without(NOT_WITHIN)
+    error = width * float(errors[3])  # of a logarithm, errors are relative
+    told = width >= voxel
+    if told and not error < width:
+        return without(NO_EDGE)
+    return EdgeProfile(
+        x, y, voxel, width, error if told else None, abs(float(rise)) * spread, float(middle)
+    )
+
+
+def _fitted(x: Array, y: Array, voxel: float) -> tuple[Array, Array, float] | None:
+    """Return level, rise, middle and log deviation, their errors, and the share they explain."""
+    at = _best_split(y)
+    low, high = float(y[:at].mean()), float(y[at:].mean())
+    middle = (x[at - 1] + x[at]) / 2
+    reach = np.log([_SHARPEST * voxel, 2 * x[-1]])
+    bounds = ([-np.inf, -np.inf, x[0], reach[0]], [np.inf, np.inf, x[-1], reach[1]])
+    best: tuple[Array, Array, float] | None = None
+    for deviation in _STARTS:
+        first = (low, high - low, middle, np.clip(np.log(deviation * voxel), *reach))
+        try:
+            found, spread = curve_fit(_risen, x, y, first, bounds=bounds)
+        except RuntimeError:  # this start led nowhere
+            continue
+        left = float(((_risen(x, *found) - y) ** 2).sum())
+        explained = 1 - left / float(((y - y.mean()) ** 2).sum())
+        if best is None or explained > best[2]:
+            best = found, np.sqrt(np.diag(spread)), explained
+    return best
+
+
+def _risen(x: Array, low: float, rise: float, middle: float, log_sigma: float) -> Array:
+    """Return an error function that rises from one level to another."""
+    risen: Array = low + rise * ndtr((x - middle) / np.exp(log_sigma))
+    return risen
+
+
+def _best_split(y: Array) -> int:
+    """Return where two constants, one before and one from there on, fit best."""
+    before = np.arange(1, len(y))
+    sums = np.cumsum(y)[:-1]
+    between = sums**2 / before + (y.sum() - sums) ** 2 / (len(y) - before)
+    return int(between.argmax()) + 1
