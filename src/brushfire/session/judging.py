@@ -103,7 +103,9 @@ class EdgeComparison:
         if found.uncertainty is None:
             told = f" ({found.voxel:.3g} {self.unit})" if self.unit != "voxels" else ""
             return f"under one voxel{told}"
-        digits = max(0, -floor(log10(max(found.uncertainty, 1e-3 * found.width))))
+        # Two digits, and more where the fit is that sure.
+        finest = min(found.width / 10, max(found.uncertainty, found.width / 100))
+        digits = max(0, -floor(log10(finest)))
         told = f"{found.width:.{digits}f} ± {found.uncertainty:.{digits}f} {self.unit}"
         if self.unit == "voxels":
             return told
@@ -140,7 +142,7 @@ def _verdict(given: EdgeProfile, restored: EdgeProfile) -> str:
         for found in (given, restored)
     )
     if abs(after - before) <= _SURE * hypot(one, other):
-        return "Denoising left it as wide, as far as the fits can tell."
+        return "The fits cannot tell them apart."
     change = 100 * abs(after / before - 1)
     return f"Denoising made it {change:.0f} % {'wider' if after > before else 'narrower'}."
 
@@ -192,7 +194,8 @@ class EdgeWatch:
             given = known
             if given is None:
                 zoomed, key = restoration.state.offset is not None, own.box.slices
-                given = own.profile(volume.view()[key] if zoomed else restoration.given(key))
+                read = np.asarray(volume.view()[key]) if zoomed else restoration.given(key)
+                given = own.profile(read)
             after = fine.profile(restored)
             if not np.isfinite(after.values).all():
                 after = replace(after, problem=NOT_YET)

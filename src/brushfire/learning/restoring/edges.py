@@ -108,8 +108,49 @@ def edge_profile(
     EdgeProfile
         With a sentence in place of a width where there is none.
     """
-    distances, values, voxel = _along(plane, start, stop, voxel_size, across)
-    return _with_edge(EdgeProfile(distances, values, voxel))
+    return find_edge(*_along(plane, start, stop, voxel_size, across))
+
+
+def find_edge(x: Array, y: Array, voxel: float) -> EdgeProfile:
+    """Return a profile with the edge in it, see `edge_profile`.
+
+    Parameters
+    ----------
+    x : ndarray
+        Micrometres from the start of the line, ascending from 0.
+    y : ndarray
+        Intensities there.
+    voxel : float
+        Micrometres of a voxel.
+    """
+
+    def without(problem: str) -> EdgeProfile:
+        return EdgeProfile(x, y, voxel, problem=problem)
+
+    if len(x) < FEWEST:
+        return without(TOO_SHORT)
+    if not np.isfinite(y).all():
+        return without(NO_NUMBERS)
+    spread = float(np.ptp(y))
+    if spread <= 1e-9 * float(np.abs(y).max()):
+        return without(NO_EDGE)
+    low = float(y.min())
+    fit = _fitted(x, (y - low) / spread, voxel)
+    if fit is None:
+        return without(NOT_FITTED)
+    (_, rise, middle, log_sigma), errors, explained = fit
+    if explained < _EXPLAINED:
+        return without(NO_EDGE)
+    width = RISE * float(np.exp(log_sigma))
+    if not x[0] + voxel < middle < x[-1] - voxel or width > x[-1]:
+        return without(NOT_WITHIN)
+    error = width * float(errors[3])  # of a logarithm, errors are relative
+    told = width >= voxel
+    if told and not error < width:
+        return without(NO_EDGE)
+    return EdgeProfile(
+        x, y, voxel, width, error if told else None, abs(float(rise)) * spread, float(middle)
+    )
 
 
 def voxels_along(start: Ends, stop: Ends, voxel_size: Sequence[float]) -> float:
@@ -167,39 +208,6 @@ def _interpolated(plane: NDArray[Any], points: Array) -> tuple[Array, NDArray[np
     if not finite.all():
         whole = np.where(finite, whole, whole[finite].mean() if finite.any() else 0.0)
     return map_coordinates(whole, points, order=3, mode="mirror"), share > 1 - 1e-6
-
-
-def _with_edge(bare: EdgeProfile) -> EdgeProfile:
-    """Return a profile with the edge that is fitted to it."""
-    x, y, voxel = bare.distances, bare.values, bare.voxel
-
-    def without(problem: str) -> EdgeProfile:
-        return EdgeProfile(x, y, voxel, problem=problem)
-
-    if len(x) < FEWEST:
-        return without(TOO_SHORT)
-    if not np.isfinite(y).all():
-        return without(NO_NUMBERS)
-    spread = float(np.ptp(y))
-    if spread <= 1e-9 * float(np.abs(y).max()):
-        return without(NO_EDGE)
-    low = float(y.min())
-    fit = _fitted(x, (y - low) / spread, voxel)
-    if fit is None:
-        return without(NOT_FITTED)
-    (_, rise, middle, log_sigma), errors, explained = fit
-    if explained < _EXPLAINED:
-        return without(NO_EDGE)
-    width = RISE * float(np.exp(log_sigma))
-    if not x[0] + voxel < middle < x[-1] - voxel or width > x[-1]:
-        return without(NOT_WITHIN)
-    error = width * float(errors[3])  # of a logarithm, errors are relative
-    told = width >= voxel
-    if told and not error < width:
-        return without(NO_EDGE)
-    return EdgeProfile(
-        x, y, voxel, width, error if told else None, abs(float(rise)) * spread, float(middle)
-    )
 
 
 def _fitted(x: Array, y: Array, voxel: float) -> tuple[Array, Array, float] | None:
