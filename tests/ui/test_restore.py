@@ -249,8 +249,9 @@ def test_a_line_across_an_edge_tells_whether_denoising_blurs_it(
     view.save(str(tmp_path / "edge.csv"))
     assert (tmp_path / "edge.csv").read_text(encoding="utf-8").count("\ndenoised,") > 38
 
-    edge.layer.data = [np.array([(3, 70, 60), (3, 70, 63)])]
+    edge.layer.add_lines(np.array([(3, 70, 60), (3, 70, 63)]))
     window.wait(lambda: "too short" in view.text.text())
+    assert edge.layer.nshapes == 1
     edge.layer.data = [np.array([(3, 0, 0), (3, 0, 2000)])]
     window.wait(lambda: "at most 1000 voxels" in view.text.text())
     assert view.plot.isHidden()

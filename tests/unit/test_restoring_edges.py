@@ -95,8 +95,7 @@ def test_noise_makes_a_width_less_sure_and_the_error_says_how_much() -> None:
 def test_an_edge_sharper_than_voxels_is_told_as_such() -> None:
     step = np.repeat([[0.0] * 32 + [1.0] * 32], SIDE, 0)
     found = across_it(step)
-    assert found.width is not None
-    assert not found.resolved
+    assert found.width < 1
     assert found.uncertainty is None
 
 

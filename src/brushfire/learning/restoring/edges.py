@@ -71,11 +71,6 @@ class EdgeProfile:
     middle: float | None = None
     problem: str = ""
 
-    @property
-    def resolved(self) -> bool:
-        """Whether the edge is as wide as a voxel, so that its width can be told."""
-        return self.width is not None and self.width >= self.voxel
-
 
 def edge_profile(
     plane: NDArray[Any],
@@ -167,9 +162,13 @@ def _directed(
     way = (np.asarray(stop, np.float64) - np.asarray(start, np.float64)) * sizes
     length = float(np.hypot(*way))
     ahead: Array = way / length if length else np.array([0.0, 1.0])
-    aside = np.array([-ahead[1], ahead[0]])
-    voxel, beside = (1 / float(np.hypot(*(one / sizes))) for one in (ahead, aside))
+    voxel, beside = (1 / float(np.hypot(*(one / sizes))) for one in (ahead, _turned(ahead)))
     return length, ahead, voxel, beside
+
+
+def _turned(way: Array) -> Array:
+    """Return the direction at right angles to one."""
+    return np.array([-way[1], way[0]])
 
 
 def _along(
@@ -188,7 +187,7 @@ def _along(
     points = (
         np.asarray(start, np.float64)[:, None, None]
         + (ahead / sizes)[:, None, None] * distances[:, None]
-        + (np.array([-ahead[1], ahead[0]]) / sizes)[:, None, None] * aside
+        + (_turned(ahead) / sizes)[:, None, None] * aside
     )
     found, known = _interpolated(plane, points)
     total = known.sum(-1)

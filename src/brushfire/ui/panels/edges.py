@@ -171,6 +171,7 @@ class EdgeView(QWidget):
 
     def _draw(self) -> None:
         self._controller.edge.draw()
+        self._more.show()
         if self._controller.edge.line() is None:
             self._tell(ASKED)
 
