@@ -27,6 +27,8 @@ from reporting import note, parser, report
 from restorers import Measure, Tests, learned, restored, total_variation
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from restorers import Array
 
 REACH = 6.0  # voxels on each side of an edge
@@ -110,6 +112,32 @@ def widths(image: Array, given: Array, lines: list[Crossing]) -> dict[str, float
     }
 
 
+def images_of(args: Namespace) -> dict[str, Array]:
+    """Return the tested foam as it is, scanned without noise, scanned, and restored."""
+    shape = QUICK_SHAPE if args.quick else SHAPE
+    scan = SCANS["noise"]
+    taught, tested = (
+        scan_foam(scan, shape=shape, seed=seed + args.seed) for seed in (TAUGHT, TESTED)
+    )
+    quiet = scan_foam(replace(scan, photons=PHOTONS), shape=shape, seed=TESTED + args.seed)
+    made = {"truth": tested.clean, "noise_free": quiet.noisy, "given": tested.noisy}
+    made["tv"] = total_variation(Tests(tested.noisy, tested.clean, Measure(SPAN)))
+    noisy, clean, given = (
+        open_volume(one, axes="zyx") for one in (taught.noisy, taught.clean, tested.noisy)
+    )
+    parts = open_volume(tested.splits, axes="czyx")
+    for who, way, source, target, tried in (
+        ("pairs", "pairs", noisy, clean, given),
+        ("x:1", "splits", parts, None, parts),
+    ):
+        model, _ = learned(
+            source, target, suggest_restoration_network(source, way), RestorationSettings(way),
+            seconds=args.seconds, seed=args.seed,
+        )  # fmt: skip
+        made[who] = restored(model, tried)
+    return made
+
+
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--seconds", type=float, default=30, help="of each network")
@@ -119,31 +147,11 @@ def main() -> None:
     if args.quick:
         args.seconds, args.lines = 2.0, 40
     torch.set_num_threads(1)
-    shape = QUICK_SHAPE if args.quick else SHAPE
-    scan = SCANS["noise"]
-    taught, tested = (
-        scan_foam(scan, shape=shape, seed=seed + args.seed) for seed in (TAUGHT, TESTED)
-    )
-    quiet = scan_foam(replace(scan, photons=PHOTONS), shape=shape, seed=TESTED + args.seed)
-    tests = Tests(tested.noisy, tested.clean, Measure(SPAN))
-    given = open_volume(tested.noisy, axes="zyx")
-    images = {"truth": tested.clean, "noise_free": quiet.noisy, "given": tested.noisy}
-    images["tv"] = total_variation(tests)
-    for who, source, target, tried in (
-        ("pairs", open_volume(taught.noisy, axes="zyx"), taught.clean, given),
-        ("x:1", parts := open_volume(tested.splits, axes="czyx"), None, parts),
-    ):
-        way = "splits" if target is None else "pairs"
-        model, _ = learned(
-            source, None if target is None else open_volume(target, axes="zyx"),
-            suggest_restoration_network(source, way), RestorationSettings(way),
-            seconds=args.seconds, seed=args.seed,
-        )  # fmt: skip
-        images[who] = restored(model, tried)
-    lines = crossings(tested.clean, args.lines, args.seed)
+    images = images_of(args)
+    lines = crossings(images["truth"], args.lines, args.seed)
     figures: dict[str, float] = {"lines": len(lines)}
     for who, image in images.items():
-        found = widths(image, tested.noisy, lines)
+        found = widths(image, images["given"], lines)
         figures |= {f"{who}_{name}": value for name, value in found.items()}
         note(
             args,

@@ -255,6 +255,9 @@ def test_a_line_across_an_edge_tells_whether_denoising_blurs_it(
     edge.layer.data = [np.array([(3, 0, 0), (3, 0, 2000)])]
     window.wait(lambda: "at most 1000 voxels" in view.text.text())
     assert view.plot.isHidden()
+    window.viewer.dims.order = (1, 0, 2)  # a line along x lies in two planes: the one on screen
+    edge.layer.data = [np.array([(3, 70, 60), (3, 70, 100)])]
+    assert edge.line().axis == 1
     dock.tasks.segment.click()
     assert edge.layer is None
     assert [one for one in layers if one.name == "Edge profile"] == []

@@ -199,7 +199,7 @@ def _along(
 def _interpolated(plane: NDArray[Any], points: Array) -> tuple[Array, NDArray[np.bool_]]:
     """Return values between pixels, and which of them lie in the plane and among numbers.
 
-    Cubic, since linear interpolation would widen an edge of two voxels by a tenth.
+    Cubic, since linear interpolation would widen an edge of two voxels by a seventh.
     """
     whole = np.asarray(plane, np.float64)
     finite = np.isfinite(whole)
