@@ -233,7 +233,7 @@ def test_a_line_across_an_edge_tells_whether_denoising_blurs_it(
     window.settle()
     drag(window, (70, 60), (70, 100))
     window.wait(lambda: "Not restored there yet" in view.text.text())
-    assert "As given: edge 4.0" in view.text.text()
+    assert "As given: 4.0" in view.text.text()
     assert (layers.selection.active, window.layers.strokes.mode) == (window.layers.strokes, "paint")
     assert session.labels.snapshot().revision == 0  # nothing was painted
 

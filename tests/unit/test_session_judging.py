@@ -93,7 +93,7 @@ def test_what_is_not_restored_yet_is_said_and_measured_when_it_comes(watch: Edge
     before = measured(watch, source, what, store)
     assert before.restored.problem == NOT_YET
     assert before.given.width == pytest.approx(2, rel=0.02)
-    assert before.text.startswith("As given: edge 2.0")
+    assert before.text.startswith("As given: 2.0")
     assert NOT_YET in before.text
 
     far = [TileUpdate(Box((3, 0, 0), (4, 16, 16)), 1)]
@@ -103,7 +103,7 @@ def test_what_is_not_restored_yet_is_said_and_measured_when_it_comes(watch: Edge
     after = measured(watch, source, what, store)
     assert after.restored.width == pytest.approx(3, rel=0.02)
     assert "Denoising made it 50 % wider." in after.text
-    assert "(6.0 voxels) denoised" in after.text
+    assert "Denoised: 3.00 µm (3.00 to 3.00), 6.0 voxels." in after.text
 
 
 def test_a_zoomed_scan_is_measured_in_its_own_voxels(watch: EdgeWatch) -> None:
@@ -155,13 +155,13 @@ def test_values_are_saved_with_what_was_found(watch: EdgeWatch, tmp_path: Path) 
     fill(store, edge(SHAPE, 2.0, SIZE[2]))
     watch.follow(LINE)
     found = measured(watch, source, restoring(source), store)
-    assert "4.00 ± 0.00 voxels as given" in found.text
+    assert "As given: 4.00 voxels (4.00 to 4.00)." in found.text
     assert "µm" not in found.text
     found.save(tmp_path / "edge.csv")
     lines = (tmp_path / "edge.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0].startswith("# Edge 4.0")
-    assert lines[1] == "which,distance (voxels),intensity"
-    assert [line.split(",")[0] for line in lines[2:]] == ["given"] * 41 + ["denoised"] * 41
+    assert lines[0].startswith("# As given: 4.0")
+    assert lines[3] == "which,distance (voxels),intensity"
+    assert [line.split(",")[0] for line in lines[4:]] == ["given"] * 41 + ["denoised"] * 41
     with pytest.raises(StorageError, match="Choose another place"):
         found.save(tmp_path / "none" / "edge.csv")
 

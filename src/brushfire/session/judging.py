@@ -37,7 +37,6 @@ ACROSS = 5
 NOT_YET = "Not restored there yet."
 
 _REST = 0.25  # seconds between two answers while tiles stream in
-_SURE = 2  # standard errors: a smaller difference may be chance
 
 
 @dataclass(frozen=True)
@@ -86,30 +85,27 @@ class EdgeComparison:
     def text(self) -> str:
         """How wide the edge is in both, and what restoring did to it."""
         given, restored = self.given, self.restored
-        if given.width is not None and restored.width is not None:
-            return (
-                f"Edge {self._width(given)} as given, {self._width(restored)} denoised."
-                f" {_verdict(given, restored)}"
-            )
-        if given.problem == restored.problem:
+        if given.problem and given.problem == restored.problem:
             return given.problem
-        return f"As given: {self._said(given)}\nDenoised: {self._said(restored)}"
-
-    def _said(self, found: EdgeProfile) -> str:
-        return found.problem or f"edge {self._width(found)}."
+        lines = [f"As given: {self._width(given)}", f"Denoised: {self._width(restored)}"]
+        if not given.problem and not restored.problem:
+            lines.append(_verdict(given, restored))
+        return "\n".join(lines)
 
     def _width(self, found: EdgeProfile) -> str:
-        assert found.width is not None
-        if found.uncertainty is None:
-            told = f" ({found.voxel:.3g} {self.unit})" if self.unit != "voxels" else ""
-            return f"under one voxel{told}"
-        # Two digits, and more where the fit is that sure.
-        finest = min(found.width / 10, max(found.uncertainty, found.width / 100))
-        digits = max(0, -floor(log10(finest)))
-        told = f"{found.width:.{digits}f} ± {found.uncertainty:.{digits}f} {self.unit}"
-        if self.unit == "voxels":
-            return told
-        return f"{told} ({found.width / found.voxel:.1f} voxels)"
+        if found.width is None or found.low is None or found.high is None:
+            return found.problem
+        if found.width < found.voxel:
+            most = max(found.high, found.voxel)
+            told, voxels = f"under {most:.2g} {self.unit}", f"under {most / found.voxel:.1f} voxels"
+        else:
+            # Two digits, and more where the fit is that sure.
+            finest = min(found.width / 10, max((found.high - found.low) / 2, found.width / 100))
+            digits = max(0, -floor(log10(finest)))
+            width, low, high = (f"{one:.{digits}f}" for one in (found.width, found.low, found.high))
+            told = f"{width} {self.unit} ({low} to {high})"
+            voxels = f"{found.width / found.voxel:.1f} voxels"
+        return f"{told}." if self.unit == "voxels" else f"{told}, {voxels}."
 
     def save(self, path: str | Path) -> None:
         """Write the profiles as comma-separated values, with the widths in comments above.
@@ -137,14 +133,17 @@ class EdgeComparison:
 
 
 def _verdict(given: EdgeProfile, restored: EdgeProfile) -> str:
-    (before, one), (after, other) = (
-        (max(found.width or 0.0, found.voxel), found.uncertainty or 0.0)
+    # Below a voxel there is nothing to compare.
+    (before, low, high), (after, least, most) = (
+        [max(one or 0.0, found.voxel) for one in (found.width, found.low, found.high)]
         for found in (given, restored)
     )
-    if abs(after - before) <= _SURE * hypot(one, other):
+    wider = after > before
+    unsure = hypot(after - least, high - before) if wider else hypot(most - after, before - low)
+    if abs(after - before) <= unsure:
         return "The fits cannot tell them apart."
     change = 100 * abs(after / before - 1)
-    return f"Denoising made it {change:.0f} % {'wider' if after > before else 'narrower'}."
+    return f"Denoising made it {change:.0f} % {'wider' if wider else 'narrower'}."
 
 
 class EdgeWatch:

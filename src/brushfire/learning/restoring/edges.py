@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import map_coordinates
-from scipy.optimize import curve_fit
-from scipy.special import ndtr, ndtri
+from scipy.optimize import brentq, curve_fit, minimize_scalar
+from scipy.special import ndtr, ndtri, stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,8 @@ RISE = 2 * float(ndtri(0.9))  # standard deviations from 10 to 90 %
 _EXPLAINED = 0.5  # of the variance along the line, by one edge at least
 _STARTS = (0.5, 2.0, 6.0)  # voxels: deviations that a fit begins with
 _SHARPEST = 0.1  # voxels: a smaller deviation cannot be told from it
+_SURE = 0.95  # on each side: 90 % certainty
+_PLACES = 25  # of the middle that are tried before the best is refined
 
 TOO_SHORT = (
     f"The line is too short: draw it over {FEWEST} voxels or more, from one side to the other."
@@ -34,6 +36,7 @@ TOO_SHORT = (
 NO_NUMBERS = "Part of the line has no numbers."
 NO_EDGE = "No single edge stands out: draw across one, at right angles to it."
 NOT_WITHIN = "The edge is not all within the line: draw it longer, from one side to the other."
+TOO_NOISY = "There is too much noise to tell: draw where the contrast is higher."
 NOT_FITTED = "No edge could be fitted here: draw the line elsewhere."
 
 
@@ -51,9 +54,9 @@ class EdgeProfile:
         Micrometres of a voxel in the direction of the line.
     width : float or None
         Micrometres in which the edge rises from 10 to 90 %; None where there is no edge.
-    uncertainty : float or None
-        Standard error of the width by the fit, which takes noise to be independent from voxel to
-        voxel; None where the edge is sharper than a voxel can show.
+    low, high : float or None
+        Micrometres between which the width lies with 90 % certainty, by the fit, which takes noise
+        to be independent from voxel to voxel; 0 where the edge may be as sharp as voxels can show.
     contrast : float or None
         Difference of the intensities on both sides.
     middle : float or None
@@ -66,7 +69,8 @@ class EdgeProfile:
     values: Array
     voxel: float
     width: float | None = None
-    uncertainty: float | None = None
+    low: float | None = None
+    high: float | None = None
     contrast: float | None = None
     middle: float | None = None
     problem: str = ""
@@ -129,23 +133,20 @@ def find_edge(x: Array, y: Array, voxel: float) -> EdgeProfile:
     spread = float(np.ptp(y))
     if spread <= 1e-9 * float(np.abs(y).max()):
         return without(NO_EDGE)
-    low = float(y.min())
-    fit = _fitted(x, (y - low) / spread, voxel)
+    scaled = (y - y.min()) / spread
+    fit = _fitted(x, scaled, voxel)
     if fit is None:
         return without(NOT_FITTED)
-    (_, rise, middle, log_sigma), errors, explained = fit
+    (_, rise, middle, log_sigma), explained = fit
     if explained < _EXPLAINED:
         return without(NO_EDGE)
     width = RISE * float(np.exp(log_sigma))
     if not x[0] + voxel < middle < x[-1] - voxel or width > x[-1]:
         return without(NOT_WITHIN)
-    error = width * float(errors[3])  # of a logarithm, errors are relative
-    told = width >= voxel
-    if told and not error < width:
-        return without(NO_EDGE)
-    return EdgeProfile(
-        x, y, voxel, width, error if told else None, abs(float(rise)) * spread, float(middle)
-    )
+    low, high = _between(x, scaled, voxel, middle, log_sigma)
+    if high > x[-1]:
+        return without(TOO_NOISY)
+    return EdgeProfile(x, y, voxel, width, low, high, abs(float(rise)) * spread, float(middle))
 
 
 def voxels_along(start: Ends, stop: Ends, voxel_size: Sequence[float]) -> float:
@@ -209,25 +210,62 @@ def _interpolated(plane: NDArray[Any], points: Array) -> tuple[Array, NDArray[np
     return map_coordinates(whole, points, order=3, mode="mirror"), share > 1 - 1e-6
 
 
-def _fitted(x: Array, y: Array, voxel: float) -> tuple[Array, Array, float] | None:
-    """Return level, rise, middle and log deviation, their errors, and the share they explain."""
+def _fitted(x: Array, y: Array, voxel: float) -> tuple[Array, float] | None:
+    """Return level, rise, middle and log deviation, and the share of the variance they explain."""
     at = _best_split(y)
     low, high = float(y[:at].mean()), float(y[at:].mean())
     middle = (x[at - 1] + x[at]) / 2
     reach = np.log([_SHARPEST * voxel, 2 * x[-1]])
     bounds = ([-np.inf, -np.inf, x[0], reach[0]], [np.inf, np.inf, x[-1], reach[1]])
-    best: tuple[Array, Array, float] | None = None
+    best: tuple[Array, float] | None = None
     for deviation in _STARTS:
         first = (low, high - low, middle, np.clip(np.log(deviation * voxel), *reach))
         try:
-            found, spread = curve_fit(_risen, x, y, first, bounds=bounds)
+            found, _ = curve_fit(_risen, x, y, first, bounds=bounds)
         except RuntimeError:  # this start led nowhere
             continue
         left = float(((_risen(x, *found) - y) ** 2).sum())
         explained = 1 - left / float(((y - y.mean()) ** 2).sum())
-        if best is None or explained > best[2]:
-            best = found, np.sqrt(np.diag(spread)), explained
+        if best is None or explained > best[1]:
+            best = found, explained
     return best
+
+
+def _between(
+    x: Array, y: Array, voxel: float, middle: float, log_sigma: float
+) -> tuple[float, float]:
+    """Return the least and the greatest width that the profile agrees with, by its likelihood.
+
+    The covariance of a fit would not do: in noise the sharpest edge often fits best, and wide ones
+    nearly as well.
+    """
+    even = y - y.mean()
+    reach = max(2 * voxel, float(np.exp(log_sigma)))
+
+    def left(log_sigma: float) -> float:
+        """Return the squares that the best edge of this deviation leaves."""
+
+        def at(place: float) -> float:
+            risen = ndtr((x - place) / np.exp(log_sigma))
+            risen -= risen.mean()
+            power = max(float(risen @ risen), 1e-12)
+            return float(even @ even) - float(risen @ even) ** 2 / power
+
+        places = np.linspace(middle - reach, middle + reach, _PLACES)
+        best, step = min(places, key=at), places[1] - places[0]
+        refined = minimize_scalar(at, bounds=(best - step, best + step), method="bounded")
+        return max(min(at(best), float(refined.fun)), 0.0)
+
+    free = len(x) - 4
+    most = left(log_sigma) * (1 + float(stdtrit(free, _SURE)) ** 2 / free)
+    ends = np.log([_SHARPEST * voxel, 2 * x[-1]])
+    low, high = (
+        end
+        if left(end) <= most
+        else brentq(lambda one: left(one) - most, end, log_sigma, xtol=1e-3)
+        for end in ends
+    )
+    return 0.0 if low == ends[0] else RISE * float(np.exp(low)), RISE * float(np.exp(high))
 
 
 def _risen(x: Array, low: float, rise: float, middle: float, log_sigma: float) -> Array:

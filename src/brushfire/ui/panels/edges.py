@@ -39,6 +39,10 @@ TIP = (
     "Draw a line across an edge in the slice you see, at right angles to it. Its profile, a mean of"
     f" {ACROSS} voxels side by side, tells whether denoising blurs the edge."
 )
+WIDTH_TIP = (
+    "How wide the edge is, from 10 to 90 % of its height, and between what it lies with 90 %"
+    " certainty. Noise that is alike in neighbouring voxels makes that less certain."
+)
 ASKED = "Drag from one side of the edge to the other."
 
 
@@ -154,6 +158,7 @@ class EdgeView(QWidget):
         )
         self.plot = ProfilePlot()
         self.text = label("", role="value")
+        self.text.setToolTip(WIDTH_TIP)
         layout = column(self)
         layout.addLayout(row(field_name("Edge profile"), self.draw, QVBoxLayout(), stretch=2))
         layout.addWidget(self.plot)
