@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brushfire.engine.messages import LearnToRestore
 from brushfire.errors import Cancelled, ProjectError, VolumeError
 from brushfire.geometry import Box, Triple, triple
@@ -22,6 +24,8 @@ from brushfire.volumes.stacking import check_same_grid, stack_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from brushfire.geometry import Scale
     from brushfire.jobs import Work
@@ -74,6 +78,26 @@ class Restoration:
         if len(names) == self.outputs:
             return names
         return tuple(f"restored {at + 1}" for at in range(self.outputs))
+
+    def given(self, key: Any) -> NDArray[np.float32]:
+        """Return what is restored as it was given, indexed z, y, x; any thread may call it.
+
+        Of parts of a scan that is their mean, else the first channel.
+        """
+        parts = self.state.learning.way == "splits"
+        channels = range(len(self.source.channels) if parts else 1)
+        total = sum(np.asarray(self.source.view(0, at)[key], np.float32) for at in channels)
+        mean: NDArray[np.float32] = np.asarray(total / len(channels), np.float32)
+        return mean
+
+    @property
+    def corner(self) -> Scale:
+        """Micrometres from the first corner of the volume to that of the source, z, y, x."""
+        offset, sizes = self.state.offset, self.source.voxel_size
+        if offset is None:
+            return 0.0, 0.0, 0.0
+        z, y, x = (a - n * d for a, n, d in zip(offset, self.target_origin, sizes, strict=True))
+        return z, y, x
 
     @property
     def paths(self) -> tuple[str, ...]:

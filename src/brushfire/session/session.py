@@ -53,11 +53,19 @@ from brushfire.session.distilling import (
     prepare_distilling,
 )
 from brushfire.session.exports import resolve_export
+from brushfire.session.judging import (
+    EdgeComparison,
+    EdgeLine,
+    EdgeWatch,
+    check_line,
+    residual_check,
+)
 from brushfire.session.keeper import Keeper
 from brushfire.session.learning import LearningRecord
 from brushfire.session.line import EngineLine
 from brushfire.session.measuring import prepare_measuring
 from brushfire.session.memory import default_budget, shares
+from brushfire.session.newest import Newest
 from brushfire.session.opening import (
     TILE,
     check_opening,
@@ -186,6 +194,9 @@ class Session:
         self._suggestions = Suggestions()
         self._shelf = Shelf()
         self._appraiser = Appraiser()
+        self._edge, self._residual = EdgeWatch(), Newest()
+        self.events.restored_tiles_changed.connect(self._edge.see_tiles)
+        self.events.restored_reset.connect(self._edge.see_all)
         # What happened in the background is taken in as a whole before it is told, so that a
         # listener that raises leaves nothing half done.
         self._news: deque[Callable[[], None]] = deque()
@@ -743,6 +754,53 @@ class Session:
         self._tell_news()
         return job
 
+    @property
+    def edge(self) -> EdgeComparison | None:
+        """The edge along the line of `measure_edge`, as given and restored; None before that."""
+        return self._edge.newest
+
+    def measure_edge(self, line: EdgeLine | None) -> None:
+        """Measure the edge that a line crosses, until there is another; `edge_measured` follows.
+
+        It follows again whenever something new is restored along the line.
+
+        Parameters
+        ----------
+        line : EdgeLine or None
+            In one slice of the volume; None to measure no more.
+
+        Raises
+        ------
+        ProjectError
+            Nothing is restored yet, or the line is too long, or outside the volume.
+        """
+        self._edge.follow(None)
+        if line is not None:
+            check_line(line, self._need_volume(), self._tasks.need_restoration())
+            self._edge.follow(line)
+
+    def check_residual(self, box: Box) -> None:
+        """Find out whether what was removed from a slice has structure.
+
+        `residual_checked` follows with a `Finding`, unless nothing is restored there yet or
+        another slice is asked for meanwhile.
+
+        Parameters
+        ----------
+        box : Box
+            Voxels of ``restoration.source``, one thick along one axis.
+
+        Raises
+        ------
+        ProjectError
+            Nothing is restored yet.
+        """
+        restoration, store = self._tasks.need_restoration(), self.restored
+        assert store is not None
+        work = residual_check(restoration, store, box)
+        if work is not None:
+            self._residual.start(work)
+
     def start_from(
         self,
         place: str | Path,
@@ -1128,6 +1186,7 @@ class Session:
         self._look_at_places()
         self._look_at_shelf()
         self._look_at_appraiser()
+        self._look_at_judges()
         self._look_at_disk()
         self._tell_news()
         self._tell_status()
@@ -1244,6 +1303,8 @@ class Session:
             endings.callback(self._suggestions.close)
             endings.callback(self._shelf.close)
             endings.callback(self._appraiser.close)
+            endings.callback(self._edge.close)
+            endings.callback(self._residual.close)
             endings.callback(self._end_engine)
 
     # -- inside: the engine ------------------------------------------------------------------
@@ -1445,6 +1506,19 @@ class Session:
             self._error(error)
         if found:
             self._later(self.events.network_appraised, self._appraiser.newest)
+
+    def _look_at_judges(self) -> None:
+        found, error = self._edge.fetch()
+        if found:
+            self._later(self.events.edge_measured, self._edge.newest)
+        if self.volume is not None and self.restoration is not None and self.restored is not None:
+            self._edge.work(self.volume, self.restoration, self.restored)
+        checked = self._residual.fetch()
+        if checked is not None and checked.result is not None:
+            self._later(self.events.residual_checked, checked.result)
+        for failed in (error, None if checked is None else checked.error):
+            if failed is not None:
+                self._error(failed)
 
     def _take(self, event: m.Event, tiles: list[Tile | RestoredTile]) -> None:
         record = self._tasks.heard_record or LearningRecord(self._device)  # of none: dropped

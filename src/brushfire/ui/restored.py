@@ -16,7 +16,7 @@ from brushfire.ui.textures import update_image
 from brushfire.ui.viewport import visible_box
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -72,36 +72,26 @@ class Divided:
 
 
 class Removed:
-    """What restoring took away: channels as they are given, minus what is restored.
+    """What restoring took away: what was given, minus what is restored.
 
     Parameters
     ----------
-    given : sequence of object
-        Views whose mean is taken, z, y, x.
+    given : callable
+        Returns what was given, indexed as the other.
     restored : object
-        View of the same shape.
+        View, z, y, x.
     """
 
     ndim = 3
 
-    def __init__(self, given: Sequence[Any], restored: Any) -> None:
-        self._given, self._restored = tuple(given), restored
+    def __init__(self, given: Callable[[Any], NDArray[np.float32]], restored: Any) -> None:
+        self._given, self._restored = given, restored
         self.shape: tuple[int, int, int] = tuple(restored.shape)
         self.dtype = np.dtype(np.float32)
 
-    def before(self, key: Any) -> NDArray[np.float32]:
-        """Return what was given."""
-        total = sum(np.asarray(view[key], np.float32) for view in self._given)
-        mean: NDArray[np.float32] = np.asarray(total / len(self._given), np.float32)
-        return mean
-
-    def after(self, key: Any) -> NDArray[np.float32]:
-        """Return what is restored."""
-        found: NDArray[np.float32] = np.asarray(self._restored[key])
-        return found
-
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        return self.before(key) - self.after(key)
+        left: NDArray[np.float32] = self._given(key) - self._restored[key]
+        return left
 
 
 class RestoredLayers:
@@ -212,15 +202,13 @@ class RestoredLayers:
 
     def _placement(self, restoration: Restoration) -> dict[str, Any]:
         where = self._layers.placement()
-        source, volume = restoration.source, self.session.volume
-        offset = restoration.state.offset
-        if volume is None or offset is None:
+        if self.session.volume is None or restoration.state.offset is None:
             return where
-        fine = placement(source)
+        fine = placement(restoration.source)
         corner = np.asarray(where.get("translate", (0.0, 0.0, 0.0))) - np.divide(where["scale"], 2)
         # A layer's origin is the middle of its first voxel, not the corner.
-        phase = np.subtract(offset, np.multiply(restoration.target_origin, fine["scale"]))
-        return {**fine, "translate": tuple(corner + phase + np.divide(fine["scale"], 2))}
+        first = corner + restoration.corner + np.divide(fine["scale"], 2)
+        return {**fine, "translate": tuple(first)}
 
     def _place(self) -> None:
         restoration = self.session.restoration
@@ -358,10 +346,7 @@ class RestoredLayers:
         restoration, store = self.session.restoration, self.session.restored
         if restoration is None or store is None or self.no_residual or self.residual in self.planes:
             return
-        source = restoration.source
-        several = restoration.state.learning.way == "splits"
-        given = [source.view(0, at) for at in range(len(source.channels) if several else 1)]
-        data = Removed(given, store.channel(0))
+        data = Removed(restoration.given, store.channel(0))
         widest = self._widest(data)
         self.residual = Image(
             PlaneArray(data, "Residuals"), name=RESIDUAL, cache=False, multiscale=False,
@@ -377,10 +362,9 @@ class RestoredLayers:
 
     def _widest(self, data: Removed) -> float:
         """Return what the colours reach, from what is on screen now."""
-        planes = self._on_screen(data)
-        found = 0.0
-        if planes is not None:
-            left = np.abs(planes[0] - planes[1])
+        box, found = self.checked(), 0.0
+        if box is not None:
+            left = np.abs(data[box.slices])
             left = left[np.isfinite(left)]
             found = float(np.percentile(left, WIDEST)) if left.size else 0.0
         if found > 0:
@@ -388,23 +372,15 @@ class RestoredLayers:
         low, high = self.shown[0].contrast_limits if self.shown else (0.0, 1.0)
         return float(high - low) / 4
 
-    def planes_on_screen(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """Return (1, y, x) of what was given and what is restored, from the middle of the view."""
-        if self.residual is None:
-            return None
-        return self._on_screen(self.residual.data.source)
-
-    def _on_screen(self, data: Removed) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    def checked(self) -> Box | None:
+        """Return the voxels in the middle of the screen that are checked for structure."""
         box = self.visible()
         if box is None or 1 not in box.shape:
             return None
         sides = [max(0, (n - CHECKED) // 2) for n in box.shape]
         start = [a + side for a, side in zip(box.start, sides, strict=True)]
         stop = [min(b, a + CHECKED) for a, b in zip(start, box.stop, strict=True)]
-        key = Box(triple(start), triple(stop)).slices
-        one, other = data.before(key), data.after(key)
-        thin = one.shape.index(1)
-        return np.moveaxis(one, thin, 0), np.moveaxis(other, thin, 0)
+        return Box(triple(start), triple(stop))
 
     # ------------------------------------------------------------------ removing
     def _remove(self, layers: Sequence[Layer]) -> None:
