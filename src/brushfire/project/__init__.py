@@ -7,6 +7,7 @@ from brushfire.project.places import default_folder
 from brushfire.project.state import (
     ProjectState,
     RestorationState,
+    ScanReference,
     Settings,
     Task,
     VolumeReference,
@@ -17,6 +18,7 @@ __all__ = [
     "Project",
     "ProjectState",
     "RestorationState",
+    "ScanReference",
     "Settings",
     "Task",
     "VolumeReference",

@@ -92,6 +92,14 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanReference:
+    """A further scan of a series, and what it should look like where pairs are learned from."""
+
+    scan: VolumeReference
+    clean: VolumeReference | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RestorationState:
     """How the volume is restored, and what it is learned from.
 
@@ -111,6 +119,8 @@ class RestorationState:
         to its own.
     shown_model : int or None
         Revision of the model that restores.
+    others : tuple of ScanReference
+        Further scans of a series that are learned from.
     """
 
     network: NetworkSettings
@@ -119,6 +129,7 @@ class RestorationState:
     splits: tuple[VolumeReference, ...] = ()
     offset: Scale | None = None
     shown_model: int | None = None
+    others: tuple[ScanReference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
