@@ -91,7 +91,7 @@ class Lessons:
                 do="Give --clean, --channels, --blind or --neighbours too.",
             )
         wanted = len(self.also) if self.clean is not None else 0
-        if len(self.also_clean) != wanted:
+        if self.offset is None and len(self.also_clean) != wanted:
             raise SettingsError(
                 "With --clean, each --also has an --also-clean, in the same order; without, none.",
                 got=f"{len(self.also)} of --also and {len(self.also_clean)} of --also-clean",
