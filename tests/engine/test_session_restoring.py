@@ -397,9 +397,9 @@ def test_what_does_not_belong_together_is_told_at_once(session, folder):
             offset=(0.0, 0.0, 0.0),
             others=[folder / "part0.tif"],
         )
-    with pytest.raises(ProjectError, match="none for further scan 1"):
+    with pytest.raises(ProjectError, match="no clean one for further scan 1"):
         session.restore_from("pairs", target=folder / "clean.tif", others=[folder / "part0.tif"])
-    with pytest.raises(ProjectError, match="one for further scan 2"):
+    with pytest.raises(ProjectError, match="a clean one for further scan 2"):
         pair = folder / "part1.tif", folder / "clean.tif"
         session.restore_from("blind", others=[folder / "part0.tif", pair])
     with pytest.raises(SettingsError, match="four ways"):

@@ -40,12 +40,13 @@ def given_scans(others: Sequence[Any], way: Way, *, zoomed: bool) -> list[Given]
             got=f"{len(given)} further scan(s)",
             do="Leave them out.",
         )
-    for at, (_, clean) in enumerate(given):
-        if (clean is None) == (way == "pairs"):
+    for at, (scan, clean) in enumerate(given):
+        if scan is None or (clean is None) == (way == "pairs"):
+            what = "a clean one" if clean is not None else "no clean one"
             raise ProjectError(
                 "In the way 'pairs' each further scan has a clean one; in no other.",
-                got=f"{'none' if clean is None else 'one'} for further scan {at + 1}"
-                f" in the way {way!r}",
+                got=f"{what if scan is not None else 'no scan'} for further scan {at + 1} in the"
+                f" way {way!r}",
                 do="Give one for each, or choose another way.",
             )
     return given
