@@ -399,8 +399,8 @@ def test_what_does_not_belong_together_is_told_at_once(session, folder):
         )
     with pytest.raises(ProjectError, match="no clean one for further scan 1"):
         session.restore_from("pairs", target=folder / "clean.tif", others=[folder / "part0.tif"])
+    pair = folder / "part1.tif", folder / "clean.tif"
     with pytest.raises(ProjectError, match="a clean one for further scan 2"):
-        pair = folder / "part1.tif", folder / "clean.tif"
         session.restore_from("blind", others=[folder / "part0.tif", pair])
     with pytest.raises(SettingsError, match="four ways"):
         session.restore_from("magic")

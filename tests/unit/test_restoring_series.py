@@ -156,8 +156,8 @@ def test_all_scans_are_kept_under_one_bound() -> None:
     model = learner._ready_trainer().average
     for seed in range(30):
         learner._lessons.draw(model, 1, 48, np.random.default_rng(seed))
-    inputs, targets = ({id(getattr(one, at)._cells): getattr(one, at)._cells
-                        for one in learner._lessons._lessons} for at in ("_slabs", "_target"))  # fmt: skip
-    assert len(inputs) == len(targets) == 1
-    assert sum(one.nbytes for one in (*inputs.values(), *targets.values())) <= 2 * 2**20
+    each = learner._lessons._lessons
+    kept = {one._slabs._cells for one in each} | {one._target._cells for one in each}
+    assert len(kept) == 2
+    assert sum(one.nbytes for one in kept) <= 2 * 2**20
     assert len(learner._lessons.judged(model, 64, 2)) == 5

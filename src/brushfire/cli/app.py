@@ -586,7 +586,7 @@ def denoise(
     ] = False,
     also: Annotated[
         list[Path] | None,
-        typer.Option(help="A further scan of a series to learn from, parts as channels; may be repeated."),
+        typer.Option(help="A further scan of a series to learn from; give as many as you like."),
     ] = None,
     also_clean: Annotated[
         list[Path] | None,

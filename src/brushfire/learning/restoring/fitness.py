@@ -103,7 +103,7 @@ def check_series(scans: Sequence[Scan]) -> None:
             raise LearningError(
                 f"The scans of a series have as many channels as the first: {len(first.channels)}.",
                 got=f"{len(scan.volume.channels)} of {called(scan.volume)}",
-                do="Leave that one out. Parts of a scan are the channels of one file.",
+                do="Leave it out; where parts of a scan teach, one file has them as channels.",
             )
         _check_size("The scans of a series", first, scan.volume)
 
