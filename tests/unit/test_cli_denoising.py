@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from brushfire.cli import main
 from brushfire.cli.denoising import Lessons
 from brushfire.errors import SettingsError
 from brushfire.geometry import Box
+from brushfire.project import open_project
+from brushfire.session import Session
 from brushfire.volumes import open_volume
 
 if TYPE_CHECKING:
@@ -90,6 +93,32 @@ def test_the_ends_of_a_series_teach_what_is_applied_between(
     assert main([str(word) for word in words]) == 0
     made = open_volume(results / "between-restored.ome.zarr").read(Box.of_shape(SHAPE))[0]
     assert np.abs(made - 1 - clean).mean() < 0.7 * np.abs(given - clean).mean()
+
+
+def test_what_was_denoised_is_segmented(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noisy, clean = folder / "noisy.tif", folder / "clean.tif"
+    place = folder / "noisy.brushfire"
+    with closing(Session(place, device="cpu", suggest=False)) as session:
+        session.open_volume(noisy)
+        session.confirm_volume()
+        classes = np.where(tifffile.imread(clean)[:1] > 0, 2, 1).astype(np.uint8)
+        classes[:, np.arange(SHAPE[1]) % 8 > 1] = 0
+        session.paint(Box((0, 0, 0), (1, *SHAPE[1:])), classes)
+    learn = ("train", str(place), "--seconds", "2", "--device", "cpu", "--on")
+    assert main([*learn, "denoised"]) == 2
+    assert "Choose Denoise" in capsys.readouterr().err
+    out = folder / "out.tif"
+    assert run(noisy, "--clean", clean, "--out", out, "--seconds", 2, "--device", "cpu") == 0
+    assert open_project(place).state.task == "restore"
+    assert main([*learn, "denoised"]) == 0
+    state = open_project(place).state
+    assert (state.task, state.denoised.model) == ("segment", state.restoration.shown_model)
+    masks = folder / "masks.tif"
+    assert main(["export", str(place), "--out", str(masks), "--device", "cpu"]) == 0
+    found = tifffile.imread(masks)
+    assert (found == np.where(tifffile.imread(clean) > 0, 2, 1)).mean() > 0.9
+    assert main([*learn, "given"]) == 0
+    assert open_project(place).state.denoised is None
 
 
 def test_other_volumes_are_restored_by_what_was_learned(

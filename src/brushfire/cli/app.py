@@ -75,6 +75,13 @@ class Format(StrEnum):
     TIFF = "tiff"
 
 
+class On(StrEnum):
+    """What is segmented."""
+
+    GIVEN = "given"
+    DENOISED = "denoised"
+
+
 class Sample(StrEnum):
     """Kinds of samples."""
 
@@ -286,16 +293,20 @@ def splits(
 def train(
     project: Painted,
     seconds: Annotated[float, typer.Option(min=1, help="How long to learn.")] = 120,
+    on: Annotated[
+        On | None, typer.Option(help="The volume as it is, or denoised; by default as before.")
+    ] = None,
     axes: Axes = None,
     time: Time = None,
     device: Device = None,
     memory: Memory = None,
 ) -> None:
     """Learn from the strokes of a project, without a window."""
-    from brushfire.cli.headless import learn, session_of
+    from brushfire.cli.headless import learn, segment_on, session_of
 
     budget = parse_budget(memory)
     with session_of(project, axes=axes, time=time, device=device, budget=budget) as session:
+        segment_on(session, None if on is None else on.value)
         state = learn(session, parse_seconds(seconds))
         names = {c.value: c.name for c in session.classes}
     found = state.evaluation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from brushfire.cli.terminal import JobFailedError, interruptible, messages, progress_bar, say
 from brushfire.errors import (
@@ -242,7 +242,7 @@ def follow(session: Session, job: int) -> JobState:
 
 
 def need_model(session: Session) -> int:
-    """Wait until the project's model is loaded; return its revision.
+    """Wait until the project's model that segments is loaded; return its revision.
 
     Raises
     ------
@@ -258,6 +258,7 @@ def need_model(session: Session) -> int:
             got="a project without a model",
             do="Run 'brushfire train' on it first, or start learning in the window.",
         )
+    session.work_on("segment")  # what was worked on last may have been denoising
     wanted = project.state.shown_model
     project.load_model(wanted)  # says at once why it cannot be read, if it cannot
     if not session.wait_for(lambda: session.learning.shown_model is not None, _RESTORE_SECONDS):
@@ -267,6 +268,20 @@ def need_model(session: Session) -> int:
             do="Run 'brushfire models list' and 'brushfire doctor' on this machine.",
         )
     return wanted
+
+
+def segment_on(session: Session, what: Literal["given", "denoised"] | None) -> None:
+    """Work on segmentation, of the volume as it is or denoised; None for as before.
+
+    Raises
+    ------
+    ProjectError, JobFailedError
+        Nothing is denoised, or it cannot be segmented.
+    """
+    session.work_on("segment")
+    job = None if what is None else session.segment_on(what)
+    if job is not None:
+        follow(session, job)
 
 
 def learn(session: Session, seconds: float) -> LearningState:

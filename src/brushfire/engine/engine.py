@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from brushfire.engine import messages as m
@@ -108,7 +109,7 @@ class Engine:
         weights: ModelSnapshot | None = None,
     ) -> None:
         self.device = choose_device(device)
-        self._volume = volume
+        self._volume = self._segmented = volume
         self._settings = (network, learning)
         self._restoring: m.LearnToRestore | None = None
         self._strokes: AnnotationSnapshot | None = None
@@ -122,8 +123,10 @@ class Engine:
         self._emit: Callable[[m.Event], None] = emit
         self._coach = Coach(self._make_learner, network, emit)
         self._streamer = self._make_streamer(volume)
+        self._beside: Streamer | None = None  # of the denoised volume that is segmented
         self._regions = Regions(volume, self.device, emit)
-        self._scout = Scout(volume, emit, seed=seed, wanted=scout)
+        self._make_scout = partial(Scout, emit=emit, seed=seed, wanted=scout)
+        self._scout = self._make_scout(volume)
         self._turns = Turns({kind: share / max(SHARES.values()) for kind, share in SHARES.items()})
         self._shown: ModelSnapshot | None = None
         self._newest_revision = revision
@@ -179,13 +182,13 @@ class Engine:
     def _able(self) -> list[Work]:
         """Return the kinds of work that there are now."""
         able: list[Work] = []
-        if self._streamer.wants_visible:
+        if any(one.wants_visible for one in self._streamers):
             able.append("visible")
         if self._coach.working:
             able.append("learning")
         if self._regions.busy:
             able.append("region")
-        elif not self._streamer.wants_visible and self._streamer.wants_beyond:
+        elif "visible" not in able and any(one.wants_beyond for one in self._streamers):
             able.append("beyond")
         if not self._regions.busy and self._scout.due_in() == 0:
             able.append("places")
@@ -204,16 +207,27 @@ class Engine:
         began = time.monotonic()
         match kind:
             case "visible":
-                self._guard("streaming", lambda: self._streamer.predict_visible(self._tile_bytes))
+                self._guard("streaming", self._predict_visible)
             case "learning":
                 self._guard("learning", self._learn)
             case "region":
                 self._guard("region", lambda: self._regions.work(self._tile_bytes))
             case "beyond":
-                self._guard("streaming", lambda: self._streamer.predict_beyond(self._tile_bytes))
+                self._guard("streaming", self._predict_beyond)
             case "places":
                 self._guard("places", lambda: self._scout.work(self._tile_bytes))
         self._turns.charge(kind, time.monotonic() - began)
+
+    @property
+    def _streamers(self) -> tuple[Streamer, ...]:
+        # What is segmented comes first: it is read for the labels, which cost little more then.
+        return (self._streamer,) if self._beside is None else (self._beside, self._streamer)
+
+    def _predict_visible(self) -> None:
+        next(one for one in self._streamers if one.wants_visible).predict_visible(self._tile_bytes)
+
+    def _predict_beyond(self) -> None:
+        next(one for one in self._streamers if one.wants_beyond).predict_beyond(self._tile_bytes)
 
     def _learn(self) -> None:
         snapshot = self._coach.work(self._streamer.visible_seconds)
@@ -225,7 +239,7 @@ class Engine:
     def _obey(self, command: m.Command) -> None:
         match command:
             case m.SetView():
-                self._guard("streaming", lambda: self._streamer.set_view(command))
+                self._guard("streaming", lambda: self._set_view(command))
             case m.PredictRegion():
                 self._guard("region", lambda: self._regions.add(command))
             case m.LimitMemory(network_bytes):
@@ -234,6 +248,11 @@ class Engine:
                 self._guard("region", lambda: self._regions.cancel(job))
             case _:
                 self._guard("learning", lambda: self._obey_about_learning(command))
+
+    def _set_view(self, view: m.SetView) -> None:
+        self._streamer.set_view(view)
+        if self._beside is not None and view.denoised is not None:
+            self._beside.set_view(view.denoised)
 
     def _obey_about_learning(self, command: m.Command) -> None:
         match command:
@@ -289,19 +308,28 @@ class Engine:
         self._coach.replace(self._make_learner, network)
 
     def _change_task(self, new: m.LearnToRestore | m.LearnToSegment) -> None:
-        strokes = self._strokes
+        strokes, self._beside = self._strokes, None
+        self._scout.set_model(None, self.device)
         if isinstance(new, m.LearnToRestore):
             self._restoring, volume, strokes = new, new.source, None
         else:
-            self._restoring, volume = None, self._volume
+            self._restoring, volume = None, new.source or self._volume
             self._settings = (new.network, new.learning)
+            self._segment(volume, new.restorer)
         self._coach.change_task(self._make_learner, new.network, strokes)
         self._streamer = self._make_streamer(volume)
         self._shown, self._newest_revision = None, new.revision
-        self._scout.set_model(None, self.device)
         if strokes is not None:
             self._scout.set_annotations(strokes)
         self._emit(m.TaskChanged("segment" if self._restoring is None else "restore"))
+
+    def _segment(self, volume: Volume, restorer: int) -> None:
+        """Learn and predict labels of this volume from now on."""
+        if volume is not self._segmented:
+            self._segmented, self._scout = volume, self._make_scout(volume)
+        if volume is not self._volume:
+            self._beside = self._make_streamer(volume)
+            self._beside.show_as_read(restorer)
 
     def _make_streamer(self, volume: Volume) -> Streamer:
         return Streamer(volume, Grid(volume.shape, (1, self._tile, self._tile)), self._emit)
@@ -404,9 +432,9 @@ class Engine:
             )
         examples = self._examples
         if examples is not None:  # they may be of the network that is gone back to
-            examples = examples.for_inputs(inputs_of(network, len(self._volume.channels)))
+            examples = examples.for_inputs(inputs_of(network, len(self._segmented.channels)))
         return Learner(
-            self._volume,
+            self._segmented,
             network,
             learning,
             device=self.device,
@@ -444,7 +472,8 @@ class Engine:
         elif turn == "places":
             self._scout.fail(error)
         else:
-            self._streamer.give_up()
+            for streamer in self._streamers:
+                streamer.give_up()
             self._emit(m.TurnEnded("streaming", "failed", error))
 
     def _relieve(self, turn: Turn) -> bool:

@@ -58,12 +58,15 @@ class SetView(Command):
         Tiles of that model that the sender has.
     room : int
         How many tiles the sender can hold.
+    denoised : SetView or None
+        The same of the denoised volume that is segmented, where its tiles are wanted too.
     """
 
     box: Box
     revision: int = 0
     fresh: frozenset[Triple] = frozenset()
     room: int = 1 << 30
+    denoised: SetView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +147,18 @@ class LearnToSegment(Command):
         Shape of the network and how it learns.
     revision : int
         Newest model revision in use.
+    source : Volume or None
+        What is segmented in place of the volume of the engine, on the same grid: what a model
+        makes of it.
+    restorer : int
+        Revision of that model, which its tiles bear.
     """
 
     network: NetworkSettings
     learning: LearningSettings
     revision: int = 0
+    source: Volume | None = None
+    restorer: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 from brushfire.engine.messages import Event, TilePredicted
 from brushfire.networks.rebuilding import model_of
-from brushfire.prediction import TilePlan
+from brushfire.prediction import RestoredTile, TilePlan
 from brushfire.prediction.tile import predict_tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from brushfire.engine.messages import SetView
-    from brushfire.geometry import Grid, Triple
+    from brushfire.geometry import Box, Grid, Triple
     from brushfire.networks.model import SegmentationModel
     from brushfire.networks.restoration import RestorationModel
     from brushfire.networks.snapshot import ModelSnapshot
+    from brushfire.prediction import Tile
     from brushfire.volumes import Volume
 
 
@@ -41,6 +42,7 @@ class Streamer:
         self._grid = grid
         self._emit = emit
         self._model: SegmentationModel | RestorationModel | None = None
+        self._as_read = False
         self._revision = 0
         self._asked: SetView | None = None
         self._plan: TilePlan | None = None
@@ -49,12 +51,16 @@ class Streamer:
     @property
     def wants_visible(self) -> bool:
         """Whether a visible tile is missing or stale."""
-        return self._model is not None and self._plan is not None and self._plan.visible_left > 0
+        return self._able and self._plan is not None and self._plan.visible_left > 0
 
     @property
     def wants_beyond(self) -> bool:
         """Whether a tile out of sight may be missing or stale."""
-        return self._model is not None and self._plan is not None and self._plan.beyond_left
+        return self._able and self._plan is not None and self._plan.beyond_left
+
+    @property
+    def _able(self) -> bool:
+        return self._as_read or self._model is not None
 
     def set_view(self, asked: SetView) -> None:
         """Plan for another view."""
@@ -70,6 +76,12 @@ class Streamer:
         # Made first: where that fails, the network before goes on under its own number.
         model = model_of(snapshot, device) if snapshot else None
         self._model, self._revision = model, snapshot.revision if snapshot else 0
+        self._made = set()
+        self._replan()
+
+    def show_as_read(self, revision: int) -> None:
+        """Stream the voxels of the volume themselves, which a model restores as they are read."""
+        self._as_read, self._revision = True, revision
         self._made = set()
         self._replan()
 
@@ -100,14 +112,14 @@ class Streamer:
             )
 
     def _predict(self, index: Triple, budget_bytes: int) -> None:
-        assert self._model is not None
-        tile = predict_tile(
-            self._model,
-            self._volume,
-            index,
-            self._grid.box(index),
-            self._revision,
-            budget_bytes=budget_bytes,
-        )
+        tile = self._tile(index, self._grid.box(index), budget_bytes)
         self._made.add(index)
         self._emit(TilePredicted(tile))
+
+    def _tile(self, index: Triple, core: Box, budget_bytes: int) -> Tile | RestoredTile:
+        if self._as_read:
+            return RestoredTile(index, core, self._revision, self._volume.read(core))
+        assert self._model is not None
+        return predict_tile(
+            self._model, self._volume, index, core, self._revision, budget_bytes=budget_bytes
+        )

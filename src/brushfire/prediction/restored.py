@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from brushfire.networks.restoration import RestorationModel
+    from brushfire.volumes import Statistics
 
 TILE = 256
 """Edge of what is restored at once, voxels."""
@@ -30,6 +31,8 @@ def restored_volume(
     cache_bytes: int,
     budget_bytes: int,
     channels: Sequence[str] | None = None,
+    statistics: Statistics | None = None,
+    fingerprint: str | None = None,
 ) -> Volume:
     """Return a volume whose voxels are those that a model makes of another's.
 
@@ -48,6 +51,8 @@ def restored_volume(
         Memory that the network may take.
     channels : sequence of str, optional
         A name for each restored channel.
+    statistics, fingerprint : optional
+        As of `Volume`: to measure them restores a sample.
     """
     source = RestoredSource(volume, model, cache_bytes=cache_bytes, budget_bytes=budget_bytes)
     return Volume(
@@ -60,6 +65,8 @@ def restored_volume(
         channels=channels,
         time=volume.time,
         cache=volume.cache,
+        statistics=statistics,
+        fingerprint=fingerprint,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from brushfire.project.folder import SUFFIX, Project, create_project, open_project
 from brushfire.project.places import default_folder
 from brushfire.project.state import (
+    DenoisedState,
     ProjectState,
     RestorationState,
     ScanReference,
@@ -15,6 +16,7 @@ from brushfire.project.state import (
 
 __all__ = [
     "SUFFIX",
+    "DenoisedState",
     "Project",
     "ProjectState",
     "RestorationState",

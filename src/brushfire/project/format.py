@@ -20,18 +20,20 @@ from brushfire.learning.settings import LearningSettings
 from brushfire.networks.settings import NetworkSettings
 from brushfire.project.state import (
     TASKS,
+    DenoisedState,
     ProjectState,
     RestorationState,
     ScanReference,
     Settings,
     VolumeReference,
 )
+from brushfire.volumes import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 FORMAT = "brushfire-project"
-VERSION = 2
+VERSION = 3
 
 
 def _with_restoration(found: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +41,15 @@ def _with_restoration(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "restoration": None, "task": "segment"}
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_restoration}
+def _with_denoised(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a project says that could segment its volume only as it is."""
+    return {**found, "denoised": None}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _with_restoration,
+    2: _with_denoised,
+}
 """From a format version to the function that makes the next version's values of it."""
 
 _T = TypeVar("_T", NetworkSettings, LearningSettings, RestorationSettings)
@@ -99,6 +109,7 @@ def to_json(state: ProjectState, folder: Path) -> bytes:
             "shown_model": state.shown_model,
             "restoration": _noted_restoration(state.restoration, folder),
             "task": state.task,
+            "denoised": _noted_denoised(state.denoised, folder),
         }
     )
 
@@ -128,6 +139,12 @@ def _noted_restoration(state: RestorationState | None, folder: Path) -> dict[str
     }
 
 
+def _noted_denoised(state: DenoisedState | None, folder: Path) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {**asdict(state), "splits": [_noted(one, folder) for one in state.splits]}
+
+
 def from_json(found: dict[str, Any], folder: Path) -> ProjectState:
     """Return what the values of a `project.json` of this version say.
 
@@ -153,6 +170,23 @@ def from_json(found: dict[str, Any], folder: Path) -> ProjectState:
         shown_model=None if shown is None else int(shown),
         restoration=_restoration(found["restoration"], folder),
         task=TASKS[TASKS.index(found["task"])],
+        denoised=_denoised(found["denoised"], folder),
+    )
+
+
+def _denoised(noted: dict[str, Any] | None, folder: Path) -> DenoisedState | None:
+    if noted is None:
+        return None
+    known = noted["statistics"]
+    mean, std, low, high = (
+        tuple(float(value) for value in known[key]) for key in ("mean", "std", "low", "high")
+    )
+    if not mean or not len(mean) == len(std) == len(low) == len(high) or not min(std) > 0:
+        raise ValueError(f"statistics {known}")
+    return DenoisedState(
+        model=int(noted["model"]),
+        splits=tuple(_volume(one, folder) for one in noted["splits"]),
+        statistics=Statistics(mean, std, low, high),
     )
 
 

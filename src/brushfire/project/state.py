@@ -13,6 +13,7 @@ from brushfire.networks.settings import NetworkSettings
 if TYPE_CHECKING:
     from brushfire.geometry import Scale, Triple
     from brushfire.learning.restoring import RestorationSettings
+    from brushfire.volumes import Statistics
 
 Task = Literal["segment", "restore"]
 TASKS: tuple[Task, ...] = ("segment", "restore")
@@ -131,6 +132,31 @@ class RestorationState:
     shown_model: int | None = None
     others: tuple[ScanReference, ...] = ()
 
+    @property
+    def volumes(self) -> tuple[VolumeReference, ...]:
+        """All that is learned from beside the project's own volume."""
+        pairs = [one for other in self.others for one in (other.scan, other.clean)]
+        return tuple(one for one in (self.target, *self.splits, *pairs) if one is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisedState:
+    """Which denoised volume is segmented in place of the volume as it is.
+
+    Parameters
+    ----------
+    model : int
+        Revision of the model that denoises.
+    splits : tuple of VolumeReference
+        Reconstructions of parts of the scan that it denoises; none where that is the volume.
+    statistics : Statistics
+        Of what comes out: measured once, so that it is the same volume whenever it is made again.
+    """
+
+    model: int
+    splits: tuple[VolumeReference, ...]
+    statistics: Statistics
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectState:
@@ -150,6 +176,8 @@ class ProjectState:
         How the volume is restored; None before anybody asked for that.
     task : {"segment", "restore"}
         What was worked on last.
+    denoised : DenoisedState or None
+        What is segmented; None for the volume as it is.
     """
 
     volume: VolumeReference
@@ -158,6 +186,7 @@ class ProjectState:
     shown_model: int | None = None
     restoration: RestorationState | None = None
     task: Task = "segment"
+    denoised: DenoisedState | None = None
 
     def __post_init__(self) -> None:
         check_classes(self.classes)

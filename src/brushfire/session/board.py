@@ -11,6 +11,7 @@ from brushfire.errors import ProjectError
 from brushfire.jobs import JobReport, Jobs
 from brushfire.learning.reports import Worth
 from brushfire.library import Entry, bare_name
+from brushfire.session.denoised import Denoised
 from brushfire.session.distilling import Student
 from brushfire.session.restoration import Restoration
 from brushfire.session.starting import Lesson
@@ -34,6 +35,7 @@ CANCELLED = {
     "worth": "Cancelled. Nothing was measured.",
     "distil": "Cancelled. Nothing was changed.",
     "restore": "Cancelled. Nothing was taken over.",
+    "denoised": "Cancelled. What is segmented stays as it was.",
 }
 
 PREDICTION_ENDED = (
@@ -101,6 +103,11 @@ class JobBoard:
         """Check what is restored from; return the job's id, that of one under way if any."""
         title = "Looking at what to restore from"
         return self._start_once(JobState(self.next_id, "restore", title), work)
+
+    def start_denoised(self, work: Work) -> int:
+        """Look at what is to be segmented; return the job's id, that of one under way if any."""
+        title = "Looking at the denoised volume"
+        return self._start_once(JobState(self.next_id, "denoised", title), work)
 
     def start_measuring(self, work: Work) -> int:
         """Measure what a start was worth; return the job's id, that of one under way if any."""
@@ -201,7 +208,8 @@ class JobBoard:
         """End every thread and every job."""
         self._threads.close()
         for job in self.states:
-            if job.kind in ("start", "restore"):  # what was read and not taken over is lost
+            # What was read and not taken over is lost.
+            if job.kind in ("start", "restore", "denoised"):
                 self.end(job.id, "cancelled")
         self.fetch()
         for job in self.states:
@@ -238,6 +246,8 @@ def _describe(result: Any) -> str:
         return f"Saved to the library as {result.name}."
     if isinstance(result, Worth | Student):
         return str(result)
+    if isinstance(result, Denoised):
+        return f"Segmenting what model {result.revision} denoises."
     if isinstance(result, Restoration):
         return "Checked. Start learning to restore."
     return f"Done and checked: {result.path}"

@@ -114,7 +114,7 @@ def prepare_distilling(
         )
     student = student_of(teacher.settings, depth=depth, width=width)
     check_patch(student, session.settings.learning)
-    volume, labels, device = session.volume, session.labels, session.learning.device
+    volume, labels, device = session.segmented, session.labels, session.learning.device
     assert volume is not None
     assert labels is not None
     strokes, whole = labels.snapshot(), teacher

@@ -60,6 +60,8 @@ class Export:
         What is restored, whose voxels the region then counts; None for labels.
     conversion : Conversion
         How restored intensities become numbers of the file.
+    denoised : Volume or None
+        What is segmented in place of the volume as it is.
     """
 
     job: int
@@ -73,11 +75,12 @@ class Export:
     overwrite: bool = False
     restoration: Restoration | None = None
     conversion: Conversion = field(default_factory=Conversion)
+    denoised: Volume | None = None
 
     def command(self) -> PredictRegion:
         """Return what the engine must do first."""
         rows = self._class_rows()
-        source = None if self.restoration is None else self.restoration.source
+        source = self.denoised if self.restoration is None else self.restoration.source
         return PredictRegion(self.job, self.model, self.region, self.folder, self.key, rows, source)
 
     def write(
@@ -153,10 +156,13 @@ def resolve_export(
     classes: tuple[LabelClass, ...],
     predictions_folder: Path,
     running: Collection[Export],
+    segmented: Volume,
     restoration: Restoration | None = None,
     conversion: Conversion | None = None,
 ) -> Export:
     """Check what was asked and fill in the rest; ``restoration`` is None for labels.
+
+    ``segmented`` is ``volume``, or what labels are predicted on in place of it.
 
     Raises
     ------
@@ -189,7 +195,7 @@ def resolve_export(
         raise ExportError(
             "Exports are written as 'ome-zarr' or 'tiff'.", got=format, do="Choose one of these."
         )
-    grid = volume if restoration is None else restoration.source
+    grid = segmented if restoration is None else restoration.source
     whole = Box.of_shape(grid.shape)
     region = whole if region is None else region
     if region.size == 0 or not whole.contains(region):
@@ -224,6 +230,7 @@ def resolve_export(
         overwrite=overwrite,
         restoration=restoration,
         conversion=conversion or Conversion(),
+        denoised=None if segmented is volume else segmented,
     )
 
 

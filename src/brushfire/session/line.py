@@ -45,7 +45,7 @@ class EngineLine:
         self,
         shown: ModelSnapshot | None,
         view: m.SetView | None,
-        task: m.LearnToRestore | None = None,
+        task: m.LearnToRestore | m.LearnToSegment | None = None,
     ) -> None:
         """Start an engine; tell it the strokes, the task, the model that is shown and the view."""
         self._engine = self._make()

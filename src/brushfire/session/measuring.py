@@ -50,7 +50,7 @@ def prepare_measuring(
             got="a project that began from scratch",
             do="Start from what was learned elsewhere first.",
         )
-    volume, labels, learning = session.volume, session.labels, session.settings.learning
+    volume, labels, learning = session.segmented, session.labels, session.settings.learning
     assert volume is not None
     assert labels is not None
     strokes, start = labels.snapshot(), weights

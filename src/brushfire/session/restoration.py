@@ -14,10 +14,10 @@ from brushfire.learning.restoring import RestorationSettings, Scan, suggest_rest
 from brushfire.learning.restoring.fitness import check_series, region_of
 from brushfire.learning.restoring.scans import called
 from brushfire.learning.restoring.settings import check_way
-from brushfire.project import RestorationState, ScanReference
+from brushfire.project import RestorationState
 from brushfire.session.memory import shares
 from brushfire.session.opening import open_reference, reference
-from brushfire.session.series import check_distinct, given_scans
+from brushfire.session.series import check_distinct, given_scans, noted_scans
 from brushfire.volumes import Volume, open_volume
 from brushfire.volumes.resampling import grid_around, resampled
 from brushfire.volumes.stacking import check_same_grid, stack_channels
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from brushfire.session.session import Session
 
 _LEAST_SPLITS = 2
-_READING_SHARE = 4  # of what learning may keep: that part goes to volumes beside the first
+READING_SHARE = 4
+"""Of what learning may keep: that part goes to volumes beside the first."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,7 @@ class Restoration:
     @property
     def paths(self) -> tuple[str, ...]:
         """The files that it is learned from, beside the volume itself."""
-        further = [one for pair in self.state.others for one in (pair.scan, pair.clean)]
-        noted = (self.state.target, *self.state.splits, *further)
-        return tuple(one.source for one in noted if one is not None and one.source is not None)
+        return tuple(one.source for one in self.state.volumes if one.source is not None)
 
     def command(self, revision: int, cache_bytes: int) -> LearnToRestore:
         """Return what the engine is told.
@@ -113,7 +112,7 @@ class Restoration:
 
     def learning(self, cache_bytes: int) -> RestorationSettings:
         """Return how it is learned under a bound of memory, see `command`."""
-        each = (cache_bytes - cache_bytes // _READING_SHARE) // (1 if self.target is None else 2)
+        each = (cache_bytes - cache_bytes // READING_SHARE) // (1 if self.target is None else 2)
         return replace(self.state.learning, cache_bytes=each)
 
     def on_source(self, box: Box, volume: Volume) -> Box:
@@ -164,7 +163,7 @@ def prepare_restoring(
     _check_given(way, target, splits, offset)
     further = given_scans(others, way, zoomed=offset is not None)
     count = len(splits) + len(further) * (2 if way == "pairs" else 1)
-    each = _bytes_each(budget, count + (target is not None))
+    each = bytes_each(budget, count + (target is not None))
 
     def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Restoration:
         clean = None if target is None else _opened(target, each)
@@ -216,13 +215,13 @@ def reopen(
     BrushfireError
         Something of it is gone, or has changed.
     """
-    further = [one for pair in state.others for one in (pair.scan, pair.clean) if one is not None]
-    count = len(state.splits) + (state.target is not None) + len(further)
-    each = _bytes_each(budget_bytes, count)
-    target = None if state.target is None else _found(state.target, each)
-    splits = [_found(one, each) for one in state.splits]
+    each = bytes_each(budget_bytes, len(state.volumes))
+    target = None if state.target is None else found_again(state.target, each)
+    splits = [found_again(one, each) for one in state.splits]
     others = [
-        Scan(_found(one.scan, each), None if one.clean is None else _found(one.clean, each))
+        Scan(
+            found_again(one.scan, each), None if one.clean is None else found_again(one.clean, each)
+        )
         for one in state.others
     ]
     made = _arranged(volume, state.learning, target, splits, state.offset, state.network, others)
@@ -253,16 +252,23 @@ def _check_given(way: Way, target: Any, splits: Sequence[Any], offset: Scale | N
         )
 
 
-def _bytes_each(budget: int, count: int) -> int:
+def bytes_each(budget: int, count: int) -> int:
     """Return what each further volume may keep decoded: it is taken from what learning keeps."""
-    return shares(budget).learning // _READING_SHARE // max(1, count)
+    return shares(budget).learning // READING_SHARE // max(1, count)
 
 
 def _opened(given: Any, cache_bytes: int) -> Volume:
     return given if isinstance(given, Volume) else open_volume(given, cache_bytes=cache_bytes)
 
 
-def _found(noted: VolumeReference, cache_bytes: int) -> Volume:
+def found_again(noted: VolumeReference, cache_bytes: int) -> Volume:
+    """Return a volume beside the first that a project noted.
+
+    Raises
+    ------
+    VolumeError
+        It is gone, or has changed.
+    """
     if noted.source is None:
         raise VolumeError(
             "What a project was restored from is read again from its file.",
@@ -319,12 +325,7 @@ def _arranged(
         target=None if target is None else reference(target),
         splits=tuple(reference(one) for one in splits),
         offset=offset,
-        others=tuple(
-            ScanReference(
-                reference(one.volume), None if one.target is None else reference(one.target)
-            )
-            for one in others
-        ),
+        others=noted_scans(others),
     )
     return Restoration(state, source, target, region.start, others=tuple(others))
 

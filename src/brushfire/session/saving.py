@@ -72,11 +72,11 @@ def prepare_saving(
             got="a project without a model",
             do="Start learning first.",
         )
-    volume, labels, classes = session.volume, session.labels, session.classes
+    volume, labels, classes = session.segmented, session.labels, session.classes
     assert volume is not None
     assert labels is not None
     strokes, project = labels.snapshot(), session.project
-    side = session.settings.learning.patch
+    side, denoised = session.settings.learning.patch, session.denoised is not None
     whence = volume.name if project is None else project.folder.stem
 
     def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Entry:
@@ -92,6 +92,8 @@ def prepare_saving(
         )  # fmt: skip
         examples = None if examples is None else examples.of(model.classes).thinned()
         metrics = {key: snapshot.metrics[key] for key in _METRICS if key in snapshot.metrics}
+        if denoised:
+            metrics["denoised"] = True
         started = snapshot.metrics.get("started_from", "")
         if not started and before is not None and project is not None:
             started = project.last_logged("started").get("source", "")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from brushfire.errors import ProjectError, VolumeError
 from brushfire.learning.restoring.scans import called
+from brushfire.project import ScanReference
+from brushfire.session.opening import reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +54,14 @@ def given_scans(others: Sequence[Any], way: Way, *, zoomed: bool) -> list[Given]
     return given
 
 
+def noted_scans(others: Sequence[Scan]) -> tuple[ScanReference, ...]:
+    """Return what a project notes of scans."""
+    return tuple(
+        ScanReference(reference(one.volume), None if one.target is None else reference(one.target))
+        for one in others
+    )
+
+
 def check_distinct(scans: Sequence[Scan]) -> None:
     """Check that no scan is learned from twice, and that none is its own clean one.
 
@@ -62,15 +72,15 @@ def check_distinct(scans: Sequence[Scan]) -> None:
     """
     seen: dict[str, str] = {}
     for scan in scans:
-        name, print_ = called(scan.volume), scan.volume.fingerprint
-        if print_ in seen:
+        name, digest = called(scan.volume), scan.volume.fingerprint
+        if digest in seen:
             raise VolumeError(
                 "Each scan of a series is learned from once.",
-                got=f"{name}, whose voxels are those of {seen[print_]}",
+                got=f"{name}, whose voxels are those of {seen[digest]}",
                 do="Leave one of them out, or choose the scan that is meant.",
             )
-        seen[print_] = name
-        if scan.target is not None and scan.target.fingerprint == print_:
+        seen[digest] = name
+        if scan.target is not None and scan.target.fingerprint == digest:
             raise VolumeError(
                 "A clean volume is not the noisy one.",
                 got=f"{called(scan.target)} for {name}",

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,14 @@ from brushfire.project import ProjectState, Settings, default_folder, open_proje
 from brushfire.session.appraising import Appraiser
 from brushfire.session.board import JobBoard
 from brushfire.session.classes import ClassTable
+from brushfire.session.denoised import (
+    Denoised,
+    check_denoised,
+    check_not_started,
+    learning_bytes,
+    prepare_denoised,
+    reopen_denoised,
+)
 from brushfire.session.distilling import (
     DEPTH,
     SECONDS,
@@ -217,6 +225,42 @@ class Session:
         return self._tasks.restored
 
     @property
+    def denoised(self) -> Denoised | None:
+        """The denoised volume that is segmented; None where that is the volume as it is."""
+        return self._tasks.denoised
+
+    @property
+    def restorer(self) -> int | None:
+        """Revision of the model that restores now, whatever is worked on; None without one."""
+        shown = self._tasks.records["restore"].snapshot
+        return None if shown is None else shown.revision
+
+    @property
+    def denoises_as_shown(self) -> bool:
+        """Whether what is segmented is what the model makes that restores now."""
+        denoised = self._tasks.denoised
+        return denoised is not None and denoised.revision == self.restorer
+
+    @property
+    def denoised_problem(self) -> str:
+        """Why what is denoised cannot be segmented, or ""."""
+        shown = self._tasks.records["restore"].snapshot
+        try:
+            check_denoised(self.volume, self._tasks.restoration, shown)
+        except ProjectError as error:
+            return str(error)
+        return ""
+
+    @property
+    def segmented(self) -> Volume | None:
+        """What segmentation learns on and predicts: `volume`, or what is denoised of it."""
+        denoised, volume = self._tasks.denoised, self.volume
+        if denoised is None or volume is None:
+            return volume
+        known = volume.voxel_size_known
+        return denoised.volume.with_voxel_size(volume.voxel_size) if known else denoised.volume
+
+    @property
     def _record(self) -> LearningRecord:
         """What is known of learning the task that is worked on."""
         return self._tasks.records[self.task]
@@ -251,7 +295,7 @@ class Session:
         """Class values that are learned from what the project started with, painted or not."""
         network, learning = self.settings.network, self.settings.learning
         examples = self._examples
-        channels = 1 if self.volume is None else len(self.volume.channels)
+        channels = 1 if self.segmented is None else len(self.segmented.channels)
         if examples is not None:  # they may be of a network that was gone back from
             examples = examples.for_inputs(inputs_of(network, channels))
         return classes_along(examples, self._patches, self._weights, network, learning)
@@ -436,6 +480,9 @@ class Session:
         )
         self._tasks.limit(parts.predictions)
         new = self._settings
+        if self._tasks.denoised is not None:
+            cached = learning_bytes(budget, self._tasks.denoised)
+            new = replace(new, learning=replace(new.learning, cache_bytes=cached))
         # How much is cached is taken up by the next learner: it is no reason for a new one.
         as_before = replace(new.learning, cache_bytes=old.learning.cache_bytes)
         changed = (new.network, as_before) != (old.network, old.learning)
@@ -486,7 +533,7 @@ class Session:
         self._appraiser.look(
             network,
             learning or before.learning,
-            channels=1 if self.volume is None else len(self.volume.channels),
+            channels=1 if self.segmented is None else len(self.segmented.channels),
             classes=max(2, len(self.classes)),
             device=self._device,
             network_bytes=shares(before.memory_budget_bytes).network,
@@ -650,6 +697,43 @@ class Session:
             self._tasks.need_restoration()
         self._tasks.active = task
         self._change_task()
+
+    def segment_on(self, what: Literal["given", "denoised"]) -> int | None:
+        """Segment the volume as it is given, or as the model that restores now denoises it.
+
+        Both networks then run where a tile is predicted. Other intensities are learned anew:
+        strokes stay, models of before stay in the project's folder, and where there was a model or
+        learning went on it begins by itself. Denoising may go on learning; what is segmented
+        stays as it is until this is asked for again.
+
+        Returns
+        -------
+        int or None
+            The job of looking at what is denoised; None where there is nothing to look at.
+
+        Raises
+        ------
+        ProjectError
+            Nothing is denoised yet, its voxels are finer than those of the volume, or what was
+            learned elsewhere was taken over for the one that is segmented.
+        """
+        volume = self._need_volume()
+        started = any(part is not None for part in (self._weights, self._examples, self._patches))
+        if what == "given":
+            if self._tasks.denoised is not None:
+                check_not_started(started)
+                self._begin_to_segment(None)
+                self._tell_news()
+            return None
+        work = prepare_denoised(
+            volume, self._tasks.restoration, self._tasks.records["restore"].snapshot,
+            started=started, device=self._device, budget_bytes=self._budget,
+        )  # fmt: skip
+        if self.denoises_as_shown:
+            return None
+        job = self._board.start_denoised(work)
+        self._tell_news()
+        return job
 
     def start_from(
         self,
@@ -880,7 +964,9 @@ class Session:
 
     def browse_library(self) -> None:
         """Look what the library offers for this volume; `library_changed` follows."""
-        self._shelf.look(self._need_volume(), self._need_labels().snapshot())
+        self._need_volume()
+        assert self.segmented is not None
+        self._shelf.look(self.segmented, self._need_labels().snapshot())
 
     def reset(self) -> None:
         """Forget what was learned of the task, here and where it started from; strokes stay."""
@@ -982,6 +1068,7 @@ class Session:
             classes=self.classes,
             predictions_folder=self._keeper.folder / "predictions",
             running=self._board.exports,
+            segmented=self.segmented or volume,
             restoration=self._tasks.restoring,
             conversion=conversion,
         )
@@ -1021,6 +1108,8 @@ class Session:
                 self._student = result
             if isinstance(result, Restoration) and self.volume is not None:
                 self._begin_to_restore(result)
+            if isinstance(result, Denoised) and self.volume is not None:
+                self._begin_to_segment(result)
             if isinstance(result, Volume) and self.volume is not None:
                 # The voxel size may have been corrected while the levels were built.
                 known = self.volume.voxel_size_known
@@ -1071,11 +1160,13 @@ class Session:
             learning=replace(settings.learning, cache_bytes=parts.learning),
             memory_budget_bytes=budget,
         )
-        model = opening.model
+        denoised, lost = self._denoised_as_before(opening)
+        model = None if lost else opening.model
         self._examples, self._weights = opening.examples, opening.weights
         self._patches = opening.patches
         self._table = ClassTable(opening.state.classes, model.classes if model else ())
         self._tasks = Tasks(self._device, model)
+        self._tasks.denoised = denoised
         self._forget_asides()
         self._told_revision = 0
         self.confirmed = opening.state.volume.confirmed
@@ -1090,7 +1181,7 @@ class Session:
         self._line = EngineLine(self._make_engine, opening.labels)
         self._need_engine()
         self._tell_everything()
-        for warning in filter(None, (*opening.warnings, doubt)):
+        for warning in filter(None, (*opening.warnings, doubt, lost)):
             self.events.notified.emit(Notice("warning", warning))
 
     def _forget_asides(self) -> None:
@@ -1126,6 +1217,7 @@ class Session:
         self.events.restoration_changed.emit()
         self.events.restored_reset.emit()
         self.events.task_changed.emit(self.task)
+        self.events.segmented_changed.emit()
         self.events.places_changed.emit(self.places)
         self._tell_status()
 
@@ -1172,9 +1264,11 @@ class Session:
         if not self._line.open:
             self._end_engine()
             self._tasks.engine_started()
-            task = None
+            task: m.LearnToRestore | m.LearnToSegment | None = None
             if self._tasks.restoring is not None:
                 task = self._restore_command(self._tasks.restoring)
+            elif self._tasks.denoised is not None:
+                task = self._segment_command()
             self._line.connect(self._record.snapshot, self._view_command(), task)
         return self._line
 
@@ -1188,16 +1282,26 @@ class Session:
         cache = shares(self._budget).learning
         return restoration.command(self._newest("restore"), cache)
 
+    def _segment_command(self) -> m.LearnToSegment:
+        self._tasks.asked()
+        settings, denoised = self.settings, self._tasks.denoised
+        cached = learning_bytes(self._budget, denoised)
+        return m.LearnToSegment(
+            settings.network,
+            replace(settings.learning, cache_bytes=cached),
+            self._newest("segment"),
+            None if denoised is None else denoised.volume,
+            0 if denoised is None else denoised.revision,
+        )
+
     def _change_task(self) -> None:
         """Tell the engine what is worked on now, and what is known of it."""
         if self._line is not None and self._line.open:
-            settings, restoring = self.settings, self._tasks.restoring
+            restoring = self._tasks.restoring
             if restoring is not None:
                 self._send(self._restore_command(restoring))
             else:
-                self._tasks.asked()
-                newest = self._newest("segment")
-                self._send(m.LearnToSegment(settings.network, settings.learning, newest))
+                self._send(self._segment_command())
             if self._record.snapshot is not None:
                 self._send(m.Restore(self._record.snapshot))
             self._send_view()
@@ -1218,6 +1322,37 @@ class Session:
         self._change_task()
         for warning in restoration.warnings:
             self._later(self.events.notified, Notice("warning", warning))
+
+    def _begin_to_segment(self, denoised: Denoised | None) -> None:
+        """Segment another volume from now on, and learn it where something had been learned."""
+        learn = self._segments.snapshot is not None or self._segments.state.running
+        self._tasks.segment(denoised)
+        self._forget_asides()
+        if self._suggestions.clear():
+            self._later(self.events.places_changed, self.places)
+        self._keeper.note("segmenting", model=None if denoised is None else denoised.revision)
+        self._later(self.events.predictions_reset)
+        self._later(self.events.segmented_changed)
+        if self.task == "segment":
+            self._change_task()
+            if learn:
+                self.start()
+        self._save()
+
+    def _denoised_as_before(self, opening: Opening) -> tuple[Denoised | None, str]:
+        """Return what the project segments in place of its volume, and why not, or ""."""
+        if opening.project is None:
+            return None, ""
+        try:
+            found = reopen_denoised(
+                opening.volume, opening.project, device=self._device, budget_bytes=self._budget
+            )
+        except BrushfireError as error:
+            return None, (
+                "The denoised volume that was segmented cannot be made again. What was learned on"
+                f" it is not shown; strokes are learned on the volume as it is. {error}"
+            )
+        return found, ""
 
     def _restore_as_before(self, state: ProjectState) -> str:
         """Open again what the project was restored from; return why not, or ""."""
@@ -1437,6 +1572,7 @@ class Session:
                     settings=self.settings,
                     restoration=self._tasks.state,
                     task=self.task,
+                    denoised=None if self.denoised is None else self.denoised.state,
                 ),
                 self._segments.snapshot,
                 self._tasks.records["restore"].snapshot,

@@ -16,7 +16,9 @@ from brushfire.library import Library, bare_name, is_model_file
 from brushfire.library.foreign import is_foreign, read_any
 from brushfire.networks.snapshot import answers
 from brushfire.project import SUFFIX, open_project
+from brushfire.session.denoised import reopen_denoised
 from brushfire.session.labels import collect_labels
+from brushfire.session.memory import default_budget
 from brushfire.session.opening import with_classes_of
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class _Learned:
     patches: Patches | None
     voxel_size: Scale | None
     answers: bool = True
+    denoised: bool = False
 
 
 def find_start(place: str | Path) -> Path:
@@ -117,7 +120,8 @@ def prepare_start(
     StorageError
         If the library cannot be read.
     """
-    volume, confirmed, learning = session.volume, session.confirmed, session.settings.learning
+    volume, confirmed, learning = session.segmented, session.confirmed, session.settings.learning
+    denoised = session.denoised is not None
     assert volume is not None
     path = find_start(place)
     if session.project is not None and same_place(path, session.project.folder):
@@ -136,6 +140,7 @@ def prepare_start(
             path,
             volume,
             confirmed=confirmed,
+            denoised=denoised,
             start=start,
             progress=progress,
             cancelled=cancelled,
@@ -152,6 +157,7 @@ def read_lesson(
     volume: Volume,
     *,
     confirmed: bool,
+    denoised: bool = False,
     start: StartSettings | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -166,6 +172,8 @@ def read_lesson(
         The one that it is for.
     confirmed : bool
         Whether the user has confirmed how large its voxels are.
+    denoised : bool
+        Whether it is a denoised one.
     start : StartSettings, optional
         Which weights are taken over; all by default.
     progress, cancelled : callable
@@ -211,6 +219,8 @@ def read_lesson(
     remarks = [taken.remark]
     if confirmed and learned.voxel_size is not None:
         remarks.append(_remark(volume.voxel_size[1], learned.voxel_size[1]))
+    if learned.denoised and not denoised:
+        remarks.append("It learned on a denoised volume: denoise this one too, and segment that.")
     patches = learned.patches
     if patches is not None and not patches.fits(model.settings, model.channels):
         patches = None
@@ -236,7 +246,10 @@ def _learned_of(path: Path) -> _Learned:
     size = None if data is None else data.voxel_size
     patches = file.patches and file.patches.of(model.classes)
     known = answers(file.model)
-    return _Learned(bare_name(path), classes, model, examples or None, patches, size, known)
+    return _Learned(
+        bare_name(path), classes, model, examples or None, patches, size, known,
+        denoised=bool(file.model.metrics.get("denoised")),
+    )  # fmt: skip
 
 
 def _learned_in(
@@ -277,12 +290,15 @@ def _learned_in(
         classes = with_classes_of(project.state.classes, labels)
         model, metrics = _model_of(project, classes)
         before = project.load_examples(), project.load_patches()
+        denoised = reopen_denoised(source, project, device="cpu", budget_bytes=default_budget())
+        seen = source if denoised is None else denoised.volume
         examples, patches = collect_labels(
-            model, source, labels.snapshot(), *before, metrics=metrics,
+            model, seen, labels.snapshot(), *before, metrics=metrics,
             side=project.state.settings.learning.patch, progress=progress, cancelled=cancelled,
         )  # fmt: skip
     size = reference.voxel_size if reference.confirmed else None
-    return _Learned(project.folder.stem, classes, model, examples, patches, size)
+    known = denoised is not None
+    return _Learned(project.folder.stem, classes, model, examples, patches, size, denoised=known)
 
 
 def _model_of(

@@ -149,7 +149,7 @@ class JobState:
     ----------
     id : int
         To cancel it by.
-    kind : {"pyramid", "export", "start", "save", "worth", "distil", "restore"}
+    kind : {"pyramid", "export", "start", "save", "worth", "distil", "restore", "denoised"}
         What it does.
     title : str
         What it does, for people.
@@ -164,7 +164,7 @@ class JobState:
     """
 
     id: int
-    kind: Literal["pyramid", "export", "start", "save", "worth", "distil", "restore"]
+    kind: Literal["pyramid", "export", "start", "save", "worth", "distil", "restore", "denoised"]
     title: str
     done: int = 0
     total: int = 0
@@ -204,6 +204,7 @@ class SessionEvents(SignalGroup):
     places_changed = Signal(tuple)
     library_changed = Signal(tuple)
     task_changed = Signal(str)
+    segmented_changed = Signal()
     restoration_changed = Signal()
     restored_tiles_changed = Signal(tuple)
     restored_reset = Signal()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from brushfire.networks.snapshot import ModelSnapshot
     from brushfire.prediction import Tile
     from brushfire.project import RestorationState
+    from brushfire.session.denoised import Denoised
     from brushfire.session.restoration import Restoration
     from brushfire.volumes import Volume
 
@@ -47,6 +48,8 @@ class Tasks:
         What the project keeps of restoring where it could not be opened again.
     labels, restored : PredictionStore, RestoredStore or None
         Tiles of each.
+    denoised : Denoised or None
+        What is segmented; None for the volume as it is.
     seen : Box or None
         Voxels of what is restored that are visible, where its own were named; None where those of
         the volume count.
@@ -64,9 +67,11 @@ class Tasks:
         self.kept: RestorationState | None = None
         self.labels: PredictionStore | None = None
         self.restored: RestoredStore | None = None
+        self.denoised: Denoised | None = None
         self.seen: Box | None = None
         self._asked = self._answered = 0
-        self._since = 0  # from which answer on the engine restores what is restored now
+        # From which answer on the engine works on what each task is about now.
+        self._since: dict[Task, int] = {"segment": 0, "restore": 0}
 
     @property
     def restoring(self) -> Restoration | None:
@@ -88,7 +93,7 @@ class Tasks:
         """Restore this from now on; tiles of what was restored before are forgotten."""
         newest = self.records["restore"].newest
         self.restoration, self.active, self.seen = restoration, "restore", None
-        self._since = self._asked + 1
+        self._since["restore"] = self._asked + 1
         self.records["restore"] = LearningRecord(self._device, shown)
         self.records["restore"].newest = max(newest, self.records["restore"].newest)
         # The budget is set right after: a store is never without one.
@@ -130,6 +135,17 @@ class Tasks:
         self.restoration = replace(before, state=state)
         return self.restoration
 
+    def segment(self, denoised: Denoised | None) -> None:
+        """Segment another volume from now on; what was learned of the one before is put away."""
+        newest = self.records["segment"].newest
+        self.denoised = denoised
+        self._since["segment"] = self._asked + 1
+        self.records["segment"] = LearningRecord(self._device)
+        self.records["segment"].newest = newest
+        if self.labels is not None:
+            self.labels.clear()
+            self.labels.revision = 0
+
     def limit(self, budget_bytes: int) -> None:
         """Let all tiles together take so much."""
         stores = [store for store in (self.labels, self.restored) if store is not None]
@@ -146,6 +162,16 @@ class Tasks:
             box = restoring.on_source(box, volume) if self.seen is None else self.seen
         store.touch(box)
         room = store.room(classes if restoring is None else restoring.outputs)
+        beside = self._denoised_view(box) if restoring is None else None
+        return m.SetView(box, store.revision, store.fresh(), room, beside)
+
+    def _denoised_view(self, box: Box) -> m.SetView | None:
+        """Return what is asked for of what is segmented; None where something newer is shown."""
+        store = self.restored
+        if self.denoised is None or store is None or store.revision != self.denoised.revision:
+            return None
+        store.touch(box)
+        room = store.room(len(self.denoised.volume.channels))
         return m.SetView(box, store.revision, store.fresh(), room)
 
     def see(self, box: Box) -> bool:
@@ -157,8 +183,10 @@ class Tasks:
 
     def put(self, tile: Tile | RestoredTile) -> bool:
         """Keep a tile of either kind; return whether it was kept."""
+        if self._moot:
+            return False
         if isinstance(tile, RestoredTile):
-            return self.restored is not None and not self._moot and self.restored.put(tile)
+            return self.restored is not None and self.restored.put(tile)
         return self.labels is not None and self.labels.put(tile)
 
     # -- what the engine was asked and has answered ------------------------------------------
@@ -175,13 +203,14 @@ class Tasks:
     def engine_started(self) -> None:
         """Note that a new engine works, which segments until it is told otherwise."""
         self.heard = "segment"
-        self._asked = self._answered = self._since = 0
+        self._asked = self._answered = 0
+        self._since = {"segment": 0, "restore": 0}
 
     @property
     def heard_record(self) -> LearningRecord | None:
-        """Where events of learning belong; None for those of what was restored before."""
+        """Where events of learning belong; None for those of what was worked on before."""
         return None if self._moot else self.records[self.heard]
 
     @property
     def _moot(self) -> bool:
-        return self.heard == "restore" and self._answered < self._since
+        return self._answered < self._since[self.heard]

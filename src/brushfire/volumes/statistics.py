@@ -46,15 +46,22 @@ class Statistics:
     high: tuple[float, ...]
 
 
-def measure(volume: Volume) -> Statistics:
+def measure(volume: Volume, *, sample_bytes: int = SAMPLE_BYTES) -> Statistics:
     """Return robust statistics of ``volume`` from at most 64 MB of it.
+
+    Parameters
+    ----------
+    volume : Volume
+        What to measure.
+    sample_bytes : int
+        How much of it is read; more where all of that is the same value.
 
     Raises
     ------
     VolumeError
         When a channel has no finite value, or one value only.
     """
-    rows = [_robust(s, volume, channel) for channel, s in enumerate(_sample(volume))]
+    rows = [_robust(s, volume, channel) for channel, s in enumerate(_sample(volume, sample_bytes))]
     mean, std, low, high = (tuple(row[i] for row in rows) for i in range(4))
     return Statistics(mean, std, low, high)
 
@@ -135,9 +142,9 @@ def _likeness(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float((a * b).sum() / size) if size > 0 else float("nan")
 
 
-def _sample(volume: Volume) -> list[NDArray[Any]]:
+def _sample(volume: Volume, sample_bytes: int = SAMPLE_BYTES) -> list[NDArray[Any]]:
     """Return what is measured: finite values, one array for each channel."""
-    samples = _samples(volume, SAMPLE_BYTES, phase=0.5)
+    samples = _samples(volume, sample_bytes, phase=0.5)
     if any(np.ptp(s) == 0 for s in samples if s.size):
         # Sparse data may hide between the samples: look elsewhere, at the coarsest level where
         # there is one, before calling it constant.

@@ -46,10 +46,10 @@ class Level:
 class _Shared:
     """What is computed once for a volume and shared by its copies."""
 
-    def __init__(self) -> None:
+    def __init__(self, statistics: Statistics | None, fingerprint: str | None) -> None:
         self.lock = threading.Lock()
-        self.statistics: Statistics | None = None
-        self.fingerprint: str | None = None
+        self.statistics = statistics
+        self.fingerprint = fingerprint
         self.closed = False
 
 
@@ -80,6 +80,10 @@ class Volume:
         The time point chosen out of several.
     cache : Cache, optional
         What its levels keep decoded; None where they keep nothing.
+    statistics : Statistics, optional
+        Those of the intensities where they are known; measured when first asked for by default.
+    fingerprint : str, optional
+        Likewise, of a volume that is computed and known by what it is computed from.
     """
 
     def __init__(
@@ -95,6 +99,8 @@ class Volume:
         label_classes: Sequence[tuple[int, str, str]] = (),
         time: int | None = None,
         cache: Cache | None = None,
+        statistics: Statistics | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -112,7 +118,7 @@ class Volume:
         if channels is None or len(channels) != count:
             channels = ["intensity"] if count == 1 else [f"channel {i + 1}" for i in range(count)]
         self.channels = tuple(channels)
-        self._shared = _Shared()
+        self._shared = _Shared(statistics, fingerprint)
 
     def __repr__(self) -> str:
         return f"<Volume {self.name!r} {self.shape} {self.dtype}, {len(self.levels)} levels>"

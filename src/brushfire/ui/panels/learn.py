@@ -11,6 +11,7 @@ from brushfire.ui.panels.network import NetworkForm
 from brushfire.ui.panels.plots import CurveView
 from brushfire.ui.panels.proportions import ProportionsForm
 from brushfire.ui.panels.quality import QualityView
+from brushfire.ui.panels.segmented import SegmentedChoice
 from brushfire.ui.panels.starts import SaveForm, StartBrowser
 from brushfire.ui.panels.worth import StartNote
 from brushfire.ui.widgets import ElidedLabel, Fold, Question, button, column, label, row
@@ -42,6 +43,7 @@ class LearnPanel(QWidget):
         super().__init__()
         self.setProperty("role", "plain")
         self._controller = controller
+        self.segmented = SegmentedChoice(controller, connections)
         self.start_button = button(
             "Start learning", controller.start_or_pause,
             tip="Learn from the strokes while you go on painting (G)",
@@ -77,6 +79,7 @@ class LearnPanel(QWidget):
         self.network = Fold("Network", self.form)
         self.network.opened.connect(self.form.open)
         layout = column(self, margins=(10, 2, 10, 10))
+        layout.addWidget(self.segmented)
         layout.addWidget(self.message)
         layout.addWidget(self.start_button)
         layout.addWidget(self.begin)
