@@ -128,6 +128,31 @@ def test_a_volume_is_denoised_compared_and_exported_and_painted_again(
     assert session.denoised is None
 
 
+def test_a_series_is_learned_from_where_the_way_allows_it(
+    denoising: Window, tmp_path: Path
+) -> None:
+    window, panel, form = denoising, denoising.dock.restore, denoising.dock.restore.form
+    form.way.choose("zoomed")
+    assert not form.also.button.isEnabled()
+    assert "grids of their own" in form.also.button.toolTip()
+    form.way.choose("pairs")
+    assert form.also.button.isEnabled()
+    assert form.also_clean.isHidden()
+    layer = window.viewer.add_image(noisy()[::-1].copy(), name="late", units=("micrometer",) * 3)
+    form.also._take(layer, layer.name)
+    assert not form.also_clean.isHidden()
+    form.clean.path.setText(str(tmp_path / "clean.tif"))
+    panel.use_button.click()
+    assert "no clean one for further scan 1" in panel.error.text()
+    tifffile.imwrite(tmp_path / "late_clean.tif", clean()[::-1], photometric="minisblack")
+    form.also_clean.add(str(tmp_path / "late_clean.tif"))
+    use(window, tmp_path / "clean.tif")
+    assert panel.chosen.whole == "From pairs, 2 scans: clean.tif"
+    (other,) = window.session.restoration.others
+    assert other.volume.name == "late"
+    assert other.target.name == "late_clean"
+
+
 def test_what_does_not_fit_is_told_in_the_form_and_3d_hides_what_is_denoised(
     denoising: Window, tmp_path: Path
 ) -> None:

@@ -660,6 +660,7 @@ class Session:
         splits: Sequence[Any] = (),
         offset: Scale | None = None,
         refine: bool = True,
+        others: Sequence[Any] = (),
         network: NetworkSettings | None = None,
         learning: RestorationSettings | None = None,
     ) -> int:
@@ -683,6 +684,9 @@ class Session:
             is restored then has the voxels of the zoomed scan.
         refine : bool
             Whether the zoomed scan is looked for near there.
+        others : sequence of path, array or Volume
+            Further scans of a series to learn from, with voxels of one size and as many channels;
+            in the way "pairs" each a tuple of the scan and its clean one.
         network, learning : NetworkSettings, RestorationSettings, optional
             Shape of the network and how it learns; what suits by default.
 
@@ -694,7 +698,7 @@ class Session:
         """
         self._need_volume()
         work = prepare_restoring(
-            self, way, target=target, splits=splits, offset=offset, refine=refine,
+            self, way, target=target, splits=splits, offset=offset, refine=refine, others=others,
             network=network, learning=learning,
         )  # fmt: skip
         job = self._board.start_restoring(work)
