@@ -748,12 +748,12 @@ class Session:
                 self._begin_to_segment(None)
                 self._tell_news()
             return None
+        if self.denoises_as_shown:
+            return None
         work = prepare_denoised(
             volume, self._tasks.restoration, self._tasks.records["restore"].snapshot,
             started=started, device=self._device, budget_bytes=self._budget,
         )  # fmt: skip
-        if self.denoises_as_shown:
-            return None
         job = self._board.start_denoised(work)
         self._tell_news()
         return job
