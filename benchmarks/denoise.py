@@ -1,7 +1,8 @@
 """What does restoring reach? PSNR and SSIM beside total variation, non-local means and a U-Net.
 
 Foam that is spoiled in three ways, learned from one phantom and tested on another, and from the
-parts of the test scan alone; a scan with voxels that are too large; and two sets of real pairs.
+parts of the test scan alone; a scan with voxels that are too large; series that change from scan to
+scan, learned from their ends and tested between; and two sets of real pairs.
 Every network has the same processor time of one thread.
 """
 
@@ -21,6 +22,7 @@ import torch  # isort: skip
 
 from brushfire.learning.restoring import (
     RestorationSettings,
+    Scan,
     suggest_restoration_network,
 )
 from brushfire.samples import SCANS, scan_foam, zoom_foam
@@ -39,12 +41,15 @@ from restorers import (
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
     from pathlib import Path
 
     from brushfire.geometry import Triple
+    from brushfire.samples import FoamScan
+    from brushfire.volumes import Volume
     from restorers import Array
 
-PARTS = (*SCANS, "zoom", "fmd", "w2s")
+PARTS = (*SCANS, "zoom", "series", "fmd", "w2s")
 WAYS = ("pairs", "nothing")
 SHAPE = (40, 128, 128)
 QUICK_SHAPE = (12, 96, 96)
@@ -54,6 +59,9 @@ SPAN = 1.5  # from pores to inclusions
 ZOOMED = (96, 256, 256)
 QUICK_ZOOMED = (32, 96, 96)
 SHARE = 0.45  # of each side that the region of interest has: 9 % of the voxels
+STAGES = 5  # scans of a series; the first and the last teach
+FADING = np.geomspace(2000, 100, STAGES)  # photons
+COARSENING = np.linspace(5, 1, STAGES)  # how fine the foam is: radii of 0.5 to 5, then 2.5 to 26
 GOALS = {
     **{f"{name}_pairs_over_tv": ">= 2" for name in SCANS},
     **{f"{name}_pairs_over_unet": ">= -0.1" for name in SCANS},
@@ -64,6 +72,12 @@ GOALS = {
     "noise_x:1_over_pairs": ">= -1",
     "noise_x:1_over_pairs_of_scans": ">= -1",
     "zoom_pairs_over_cubic": ">= 2",
+    **{
+        f"series_{what}_{way}_{taught}": "> 0"
+        for what in ("noise", "size")
+        for way in ("pairs", "x:1")
+        for taught in ("over_first", "over_last")
+    },
 }
 
 
@@ -208,6 +222,67 @@ def _inside(shape: tuple[int, ...], origin: Triple, size: tuple[int, ...]) -> np
     return within
 
 
+def series(table: Table, args: Namespace) -> None:
+    """Score what the ends of a series teach of the scans between, in the time of one of them."""
+    shape = QUICK_SHAPE if args.quick else SHAPE
+    noise = SCANS["noise"]
+    for what, stages in (
+        ("noise", [(replace(noise, photons=float(one)), {}) for one in FADING]),
+        ("size", [(noise, {"fineness": float(one)}) for one in COARSENING]),
+    ):
+        scans = [
+            scan_foam(settings, shape=shape, seed=TESTED * args.seed + at, **options)
+            for at, (settings, options) in enumerate(stages)
+        ]
+        between = scans[1:-1]
+        measured = [Measure(SPAN)(scan.noisy, scan.clean) for scan in between]
+        table.add(f"{what}_given", _mean(measured), _each(measured))
+        for way in [{"pairs": "pairs", "nothing": "x:1"}[way] for way in args.ways]:
+            for who, chosen in (
+                ("first", scans[:1]), ("last", scans[-1:]), ("ends", [scans[0], scans[-1]]),
+            ):  # fmt: skip
+                scores, steps = _applied(chosen, between, way, args)
+                table.add(f"{what}_{way}_{who}", _mean(scores), f"{_each(scores)} {steps} steps")
+            for other in ("first", "last"):
+                ends, alone = (
+                    table.figures[f"series_{what}_{way}_{who}_psnr"] for who in ("ends", other)
+                )
+                table.figures[f"series_{what}_{way}_over_{other}"] = ends - alone
+
+
+def _applied(
+    taught: Sequence[FoamScan], tested: Sequence[FoamScan], way: str, args: Namespace
+) -> tuple[list[tuple[float, float]], int]:
+    """Return the scores of scans by what others taught, and the number of steps."""
+
+    def seen(scan: FoamScan) -> Volume:
+        if way == "pairs":
+            return open_volume(scan.noisy, axes="zyx")
+        return open_volume(scan.splits, axes="czyx")
+
+    scans = [
+        Scan(seen(one), open_volume(one.clean, axes="zyx") if way == "pairs" else None)
+        for one in taught
+    ]
+    settings = RestorationSettings("pairs" if way == "pairs" else "splits")
+    first, *others = scans
+    network = suggest_restoration_network(first.volume, settings.way)
+    model, steps = learned(
+        first.volume, first.target, network, settings, seconds=args.seconds, seed=args.seed,
+        others=others,
+    )  # fmt: skip
+    return [Measure(SPAN)(restored(model, seen(one)), one.clean) for one in tested], steps
+
+
+def _mean(scores: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    psnr, ssim = np.mean(scores, axis=0)
+    return float(psnr), float(ssim)
+
+
+def _each(scores: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{psnr:.2f}" for psnr, _ in scores)
+
+
 def real(table: Table, args: Namespace) -> None:
     """Score every way that takes no projections on pairs of images, divided by image."""
     data = data_folder()
@@ -260,7 +335,8 @@ def main() -> None:
     figures: dict[str, float] = {}
     for name in args.only:
         table = Table(name, args)
-        (foam if name in SCANS else zoom if name == "zoom" else real)(table, args)
+        score = {"zoom": zoom, "series": series, "fmd": real, "w2s": real}.get(name, foam)
+        score(table, args)
         figures |= table.figures
     report("denoise", figures, {k: v for k, v in GOALS.items() if k in figures})
 

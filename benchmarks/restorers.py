@@ -20,10 +20,10 @@ from brushfire.learning.restoring import RestorationLearner
 from brushfire.networks.restoration import RestorationModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from brushfire.geometry import Triple
-    from brushfire.learning.restoring import RestorationSettings
+    from brushfire.learning.restoring import RestorationSettings, Scan
     from brushfire.networks import NetworkSettings
     from brushfire.volumes import Volume
 
@@ -243,11 +243,13 @@ def learned(
     seconds: float,
     seed: int,
     origin: Triple = (0, 0, 0),
+    others: Sequence[Scan] = (),
 ) -> tuple[RestorationModel, int]:
     """Return the model that is shown after as much processor time, and the number of steps."""
     learner = RestorationLearner(
-        volume, target, network, settings, target_origin=origin, device="cpu", seed=seed
-    )
+        volume, target, network, settings, target_origin=origin, others=others, device="cpu",
+        seed=seed,
+    )  # fmt: skip
     started = time.process_time()
     learner.fit()
     learner.propose()

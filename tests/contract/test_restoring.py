@@ -246,7 +246,7 @@ def test_few_slices_are_divided_by_rows(way: Way) -> None:
     noisy, clean, _ = data_for(way)
     noisy, clean = noisy[:, :2], clean[:2]
     learner = learner_for(way, noisy, clean if way == "pairs" else None, augment=False)
-    row = learner._division.row
+    row = learner._lessons.divisions[0].row
     assert row == 48
     model = learner._ready_trainer().average
     for _ in range(10):

@@ -31,6 +31,12 @@ def strokes() -> LabelStore:
     return store
 
 
+@pytest.fixture(autouse=True)
+def without_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the quick fit follow new strokes without a rest."""
+    monkeypatch.setattr(coach, "REFIT_SECONDS", 0.0)
+
+
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the trained network race every moment rather than every few seconds."""

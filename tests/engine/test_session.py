@@ -85,6 +85,7 @@ def resolve(session: Session, path: Path, region: Box | None):
         region=region,
         overwrite=False,
         volume=session.volume,
+        segmented=session.volume,
         model=session._record.snapshot,
         classes=session.classes,
         predictions_folder=session.project.folder / "predictions",

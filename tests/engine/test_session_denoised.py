@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from brushfire.errors import ProjectError
+from brushfire.errors import ProjectError, VolumeError
 from brushfire.geometry import Box
 from brushfire.learning.restoring import RestorationSettings
 from brushfire.learning.settings import LearningSettings
@@ -197,3 +197,5 @@ def test_what_cannot_be_segmented_is_refused_with_the_next_move(make_session, fo
     restore(session, "pairs", target=zoomed, offset=(0.0, 0.0, 0.0), refine=False)
     with pytest.raises(ProjectError, match="Export what is denoised"):
         session.segment_on("denoised")
+    with pytest.raises(VolumeError, match="before a zoomed scan"):
+        session.confirm_volume((3.0, 3.0, 3.0))

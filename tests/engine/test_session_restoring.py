@@ -167,6 +167,50 @@ def test_a_project_whose_clean_volume_is_gone_opens_all_the_same_and_keeps_its_p
     assert back.model_revision == shown
 
 
+def test_a_series_is_learned_from_and_found_again(make_session, session, folder):
+    for name, values in (("last", noisy(1) + 50), ("clean_last", stripes() + 50)):
+        tifffile.imwrite(folder / f"{name}.tif", values, photometric="minisblack")
+    job = session.restore_from(
+        "pairs",
+        target=folder / "clean.tif",
+        others=[(folder / "last.tif", folder / "clean_last.tif")],
+        network=RESTORER,
+        learning=settings(),
+    )
+    assert ended(session, job).state == "finished", ended(session, job).message
+    session.start()
+    assert session.wait_for(lambda: bool(len(session.restored)), PATIENCE)
+    with pytest.raises(ExportError, match="its own volume"):
+        session.export(folder / "last.tif", format="tiff", overwrite=True)
+    session.pause()
+    assert session.wait_for(lambda: session.learning.phase == "paused", PATIENCE)
+    shown, place = session.model_revision, session.project.folder
+    session.close()
+
+    again = make_session()
+    again.open_project(place)
+    assert again.model_revision == shown
+    (other,) = again.restoration.others
+    assert (other.volume.source, other.target.source) == (
+        str(folder / "last.tif"), str(folder / "clean_last.tif"),
+    )  # fmt: skip
+    again.start()
+    assert again.wait_for(lambda: again.learning.step > 0, PATIENCE)
+    again.close()
+
+    tifffile.imwrite(folder / "last.tif", noisy(2), photometric="minisblack")
+    for said in ("last.tif with other voxels", "last.tif"):
+        session = make_session()
+        told = []
+        session.events.notified.connect(told.append)
+        session.open_project(place)
+        assert session.restoration is None
+        assert any("restored as before" in one.text and said in one.text for one in told)
+        session.close()
+        (folder / "last.tif").unlink(missing_ok=True)
+    assert len(open_project(place).state.restoration.others) == 1
+
+
 @pytest.mark.parametrize(("format", "name"), [("ome-zarr", "r.ome.zarr"), ("tiff", "r.tif")])
 def test_what_is_restored_is_exported_as_asked(session, folder, format, name):
     restore(session, folder)
@@ -275,6 +319,68 @@ def test_volumes_that_nothing_can_be_learned_from_are_refused(make_session, what
     assert session.restoration is None
 
 
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("size", "have one voxel size"),
+        ("channels", "as many channels"),
+        ("twice", "learned from once"),
+        ("first", "learned from once"),
+        ("own", "not the noisy one"),
+        ("shape", "one shape"),
+        ("constant", "constant"),
+    ],
+)
+def test_further_scans_that_nothing_can_be_learned_from_are_named(make_session, what, said):
+    session = make_session(autosave=False)
+
+    def volume(values, name, size=(1.0, 1.0, 1.0)):
+        return open_volume(values, voxel_size=size, name=name)
+
+    scan, clean = noisy(1), stripes() + 1
+    if what == "channels":
+        scan = np.stack([scan, scan])
+    elif what == "constant":
+        scan = np.ones(SHAPE, np.float32)
+    elif what == "first":
+        scan = noisy()
+    elif what == "own":
+        clean = scan
+    elif what == "shape":
+        clean = clean[:3]
+    size = (1.0, 2.0, 2.0) if what == "size" else (1.0, 1.0, 1.0)
+    pair = volume(scan, "late", size), volume(clean, "late_clean", size)
+    session.open_volume(noisy(), voxel_size=(1.0, 1.0, 1.0))
+    job = session.restore_from(
+        "pairs",
+        target=volume(stripes(), "clean"),
+        others=[pair, pair] if what == "twice" else [pair],
+    )
+    state = ended(session, job)
+    assert state.state == "failed"
+    assert said in state.message
+    assert "late" in state.message
+    assert session.restoration is None
+
+
+def test_what_is_doubtful_of_a_further_scan_is_told_with_its_name(make_session):
+    session = make_session(autosave=False)
+    told = []
+    session.events.notified.connect(told.append)
+    late = noisy(1)
+    late[:, :9] = np.nan
+    session.open_volume(noisy())
+    job = session.restore_from(
+        "blind",
+        others=[open_volume(late, name="late")],
+        network=RESTORER,
+        learning=settings("blind"),
+    )
+    assert ended(session, job).state == "finished", ended(session, job).message
+    (text,) = [notice.text for notice in told if "no number" in notice.text]
+    assert text.startswith("late: ")
+
+
 def test_what_does_not_belong_together_is_told_at_once(session, folder):
     with pytest.raises(ProjectError, match="'pairs'"):
         session.restore_from("pairs")
@@ -284,6 +390,18 @@ def test_what_does_not_belong_together_is_told_at_once(session, folder):
         session.restore_from("blind", splits=[folder / "part0.tif"])
     with pytest.raises(ProjectError, match="zoomed"):
         session.restore_from("blind", offset=(0.0, 0.0, 0.0))
+    with pytest.raises(ProjectError, match="zoomed scan one volume"):
+        session.restore_from(
+            "pairs",
+            target=folder / "clean.tif",
+            offset=(0.0, 0.0, 0.0),
+            others=[folder / "part0.tif"],
+        )
+    with pytest.raises(ProjectError, match="no clean one for further scan 1"):
+        session.restore_from("pairs", target=folder / "clean.tif", others=[folder / "part0.tif"])
+    pair = folder / "part1.tif", folder / "clean.tif"
+    with pytest.raises(ProjectError, match="a clean one for further scan 2"):
+        session.restore_from("blind", others=[folder / "part0.tif", pair])
     with pytest.raises(SettingsError, match="four ways"):
         session.restore_from("magic")
     with pytest.raises(ProjectError, match="Choose what to restore from"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +15,17 @@ if TYPE_CHECKING:
     from brushfire.networks.architectures import Encoder
 
 
-def skip_without_timm() -> None:
-    """Skip a test where timm, or torchvision beside this torch, cannot be imported."""
-    try:
+def has_timm() -> bool:
+    """Return whether timm, and torchvision beside this torch, can be imported."""
+    with suppress(ImportError):
         load_timm()
-    except ImportError as error:
-        pytest.skip(f"timm's encoders are not here: {error}")
+        return True
+    return False
+
+
+def skip_without_timm() -> None:
+    if not has_timm():
+        pytest.skip("timm's encoders are not here.")
 
 
 def fill_cache(cache: Path, encoder: Encoder) -> Path:

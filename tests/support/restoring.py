@@ -14,8 +14,11 @@ from brushfire.networks import NetworkSettings
 from brushfire.volumes import Volume, open_volume
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from brushfire.learning.restoring.scans import Scan
     from brushfire.learning.restoring.settings import Way
     from brushfire.networks.restoration import RestorationModel
 
@@ -59,6 +62,7 @@ def learner_for(
     seed: int = 0,
     step_bytes: float = float("inf"),
     target_origin: tuple[int, int, int] | None = None,
+    others: Sequence[Scan] = (),
     **options: Any,
 ) -> RestorationLearner:
     settings = RestorationSettings(way, **{"patch": 48, **options})
@@ -68,6 +72,7 @@ def learner_for(
         network or network_for(way),
         settings,
         target_origin=target_origin,
+        others=others,
         device="cpu",
         seed=seed,
         step_bytes=step_bytes,

@@ -102,12 +102,12 @@ class Window:
         self.wait(lambda: len(self.session.predictions) > 0)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def settled_imports() -> None:
-    """Let no search for leaked windows look through what importing alone has made.
+@pytest.fixture(autouse=True)
+def settled() -> None:
+    """Let no search for leaked windows look through what was there before the test.
 
-    napari's check collects garbage three times a test. What is loaded stays loaded, and takes
-    most of that time; whatever a test makes is looked at as before.
+    napari collects garbage whenever layers come and go, and its check three times a test. What is
+    loaded stays loaded, and takes most of that time; whatever a test makes is looked at as before.
     """
     import napari  # noqa: F401
 
@@ -118,7 +118,7 @@ def settled_imports() -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_application(mock_app_model: Any) -> None:
+def clean_application(settled: None, mock_app_model: Any) -> None:
     """Give each test napari's commands afresh, those too that open a window by themselves."""
 
 

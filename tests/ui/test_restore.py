@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from scipy.special import ndtr
 
+from brushfire.geometry import Box
+from brushfire.learning.restoring.edges import RISE
 from brushfire.networks.settings import NetworkSettings
+from brushfire.prediction import RestoredTile
+from brushfire.session import TileUpdate
+from brushfire.ui.textures import canvas_widget
 from brushfire.volumes import open_volume
 
 from .conftest import SHAPE
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from brushfire.geometry import Box
 
     from .conftest import Window
 
@@ -113,11 +119,38 @@ def test_a_volume_is_denoised_compared_and_exported_and_painted_again(
     window.teach()
     session.restored.clear()
     window.learn()
-    window.wait(lambda: bool(np.isfinite(session.restored.channel()[3]).all()))
+    window.viewer.dims.set_point(0, 5)
+    window.wait(lambda: bool(np.isfinite(session.restored.channel()[5]).all()))
+    window.wait(lambda: bool((session.predictions.labels[5] > 0).all()))
     assert session.denoised.revision == session.restored.revision
     learn.choice.choose("given")
     learn.choice.activated.emit(learn.choice.currentIndex())
     assert session.denoised is None
+
+
+def test_a_series_is_learned_from_where_the_way_allows_it(
+    denoising: Window, tmp_path: Path
+) -> None:
+    window, panel, form = denoising, denoising.dock.restore, denoising.dock.restore.form
+    form.way.choose("zoomed")
+    assert not form.also.button.isEnabled()
+    assert "grids of their own" in form.also.button.toolTip()
+    form.way.choose("pairs")
+    assert form.also.button.isEnabled()
+    assert form.also_clean.isHidden()
+    layer = window.viewer.add_image(noisy()[::-1].copy(), name="late", units=("micrometer",) * 3)
+    form.also._take(layer, layer.name)
+    assert not form.also_clean.isHidden()
+    form.clean.path.setText(str(tmp_path / "clean.tif"))
+    panel.use_button.click()
+    assert "no clean one for further scan 1" in panel.error.text()
+    tifffile.imwrite(tmp_path / "late_clean.tif", clean()[::-1], photometric="minisblack")
+    form.also_clean.add(str(tmp_path / "late_clean.tif"))
+    use(window, tmp_path / "clean.tif")
+    assert panel.chosen.whole == "From pairs, 2 scans: clean.tif"
+    (other,) = window.session.restoration.others
+    assert other.volume.name == "late"
+    assert other.target.name == "late_clean"
 
 
 def test_what_does_not_fit_is_told_in_the_form_and_3d_hides_what_is_denoised(
@@ -199,3 +232,97 @@ def test_the_slice_on_screen_of_a_zoomed_scan_comes_first(window: Window) -> Non
     session.start()
     window.wait(lambda: bool(told))
     assert told[0].start[0] == 7
+
+
+def test_what_has_no_target_is_shown_between_limits_of_its_own_until_somebody_sets_them(
+    denoising: Window,
+) -> None:
+    window, session = denoising, denoising.session
+    window.dock.restore.form.way.choose("blind")
+    window.dock.restore.use_button.click()
+    window.wait(lambda: session.restoration is not None)
+    (layer,) = window.dock.controller.restored.shown
+    wide = tuple(layer.contrast_limits)
+    session.start()
+    window.wait(lambda: tuple(layer.contrast_limits) != wide)
+    values = session.restored.channel()[3]
+    low, high = np.nanpercentile(values, (5, 95))
+    assert layer.contrast_limits[0] < low < high < layer.contrast_limits[1]
+    layer.contrast_limits = (100, 120)
+    revision = session.model_revision
+    window.wait(lambda: session.restored.revision > revision)
+    window.wait(lambda: len(session.restored.fresh()) > 0)
+    assert tuple(layer.contrast_limits) == (100, 120)
+
+
+def blurred_edge(width: float) -> np.ndarray:
+    """Return an edge along x, ``width`` voxels from 10 to 90 %."""
+    x = np.arange(SHAPE[2]) - 80
+    return np.broadcast_to(50 + 100 * ndtr(x * RISE / width), SHAPE).astype(np.float32)
+
+
+def drag(window: Window, start: tuple[int, int], stop: tuple[int, int]) -> None:
+    """Drag the mouse over the canvas, from pixel to pixel of the slice."""
+    canvas, camera = canvas_widget(window.viewer), window.viewer.scene.camera
+
+    def point(pixel: tuple[int, int]) -> QPoint:
+        y, x = (np.array(pixel) - camera.center[1:]) * camera.zoom
+        return QPoint(round(canvas.width() / 2 + x), round(canvas.height() / 2 + y))
+
+    QTest.mouseMove(canvas, point(start))
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=point(start))
+    for part in (0.5, 1.0):
+        y, x = (round(a + part * (b - a)) for a, b in zip(start, stop, strict=True))
+        QTest.mouseMove(canvas, point((y, x)))
+        window.settle()
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=point(stop))
+
+
+def test_a_line_across_an_edge_tells_whether_denoising_blurs_it(
+    window: Window, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "clean.tif", blurred_edge(6), photometric="minisblack")
+    window.open(blurred_edge(4))
+    window.viewer.dims.set_point(0, 3)
+    window.dock.tasks.restore.click()
+    use(window, tmp_path / "clean.tif")
+    session, dock, layers = window.session, window.dock, window.viewer.layers
+    view, edge = dock.restored.edge, dock.controller.edge
+    layers.selection.active = window.layers.strokes
+    window.layers.strokes.mode = "paint"
+
+    view.draw.click()
+    assert layers.selection.active is edge.layer
+    assert "Drag" in view.text.text()
+    window.settle()
+    drag(window, (70, 60), (70, 100))
+    window.wait(lambda: "Not restored there yet" in view.text.text())
+    assert "As given: 4.0" in view.text.text()
+    assert (layers.selection.active, window.layers.strokes.mode) == (window.layers.strokes, "paint")
+    assert session.labels.snapshot().revision == 0  # nothing was painted
+
+    box = Box((3, 0, 0), (4, *SHAPE[1:]))
+    for index in session.restored.grid.indices(box):
+        cell = session.restored.grid.box(index)
+        values = blurred_edge(6)[cell.slices][None]
+        session.restored.put(RestoredTile(index, cell, session.restored.revision, values))
+    session.events.restored_tiles_changed.emit((TileUpdate(box, 1),))
+    window.wait(lambda: "wider" in view.text.text())
+    assert not view.plot.isHidden()
+    assert not view.plot.grab().toImage().isNull()
+    view.save(str(tmp_path / "edge.csv"))
+    assert (tmp_path / "edge.csv").read_text(encoding="utf-8").count("\ndenoised,") > 38
+
+    edge.layer.add_lines(np.array([(3, 70, 60), (3, 70, 63)]))
+    window.wait(lambda: "too short" in view.text.text())
+    assert edge.layer.nshapes == 1
+    edge.layer.data = [np.array([(3, 0, 0), (3, 0, 2000)])]
+    window.wait(lambda: "at most 1000 voxels" in view.text.text())
+    assert view.plot.isHidden()
+    window.viewer.dims.order = (1, 0, 2)  # a line along x lies in two planes: the one on screen
+    edge.layer.data = [np.array([(3, 70, 60), (3, 70, 100)])]
+    assert edge.line().axis == 1
+    dock.tasks.segment.click()
+    assert edge.layer is None
+    assert [one for one in layers if one.name == "Edge profile"] == []
+    assert session.edge is None

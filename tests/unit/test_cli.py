@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,11 +84,22 @@ def painted_project(foam: FoamPaths, folder: Path, classes: tuple[int, ...] = (1
     return folder
 
 
+def train(place: Path, *reading: str) -> None:
+    """Learn on the command line until there is a new model, for a second where that is enough."""
+    project = open_project(place.with_suffix(".brushfire"))
+    before, seconds = project.models(), 1
+    while project.models() == before:
+        assert seconds < 100
+        words = ["train", str(place), "--seconds", str(seconds), "--device", "cpu"]
+        assert main([*words, *reading]) == 0
+        seconds *= 2
+
+
 @pytest.fixture(scope="module")
 def learned(foam: FoamPaths, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose model has learned for some seconds."""
+    """A project with a model that has learned."""
     project = painted_project(foam, tmp_path_factory.mktemp("project") / "foam.brushfire")
-    assert main(["train", str(project), "--seconds", "4", "--device", "cpu"]) == 0
+    train(project)
     return project
 
 
@@ -312,8 +323,7 @@ def test_a_volume_stands_for_its_project(
     data = np.random.default_rng(0).integers(0, 999, (2, 3, 48, 48), dtype=np.uint16)
     np.save(series, data)
     reading = ["--axes", "tzyx", "--time", "1"]
-    train = ["train", str(series), "--seconds", "2", "--device", "cpu"]
-    assert main([*train, *reading]) == 2
+    assert main(["train", str(series), *reading]) == 2
     assert "Paint on it first" in sentence(capsys)
     session = Session(device="cpu")
     session.open_volume(series, axes="tzyx", time=1)
@@ -322,7 +332,7 @@ def test_a_volume_stands_for_its_project(
     session.paint(Box((1, 0, 0), (2, 48, 48)), strokes)
     session.close()
     project = tmp_path / "series.brushfire"
-    assert main([*train, *reading]) == 0
+    train(series, *reading)
     out = tmp_path / "masks.tif"
     assert main(["export", str(series), "--out", str(out), *reading]) == 0
     assert main(["export", str(project), "--out", str(out), *reading, "--overwrite"]) == 0
@@ -430,7 +440,7 @@ def test_learning_from_one_voxel_of_each_class(foam: FoamPaths, tmp_path: Path) 
         box = Box(at, (7, at[1] + 1, 41))
         session.paint(box, np.full(box.shape, value, np.uint8))
     session.close()
-    assert main(["train", str(folder), "--seconds", "3", "--device", "cpu"]) == 0
+    train(folder)
     assert main(["export", str(folder), "--out", str(tmp_path / "masks.tif")]) == 0
     assert np.count_nonzero(painted(folder)) == 2
 
@@ -446,18 +456,23 @@ def test_a_volume_of_one_slice(tmp_path: Path, capsys: pytest.CaptureFixture[str
     session.close()
     assert main(["info", str(tmp_path / "slice.tif")]) == 0
     assert "1 x 60 x 80" in capsys.readouterr().out
-    assert main(["train", str(tmp_path / "slice.tif"), "--seconds", "2", "--device", "cpu"]) == 0
+    train(tmp_path / "slice.tif")
     out = tmp_path / "masks.ome.zarr"
     assert main(["export", str(tmp_path / "slice.tif"), "--out", str(out)]) == 0
     assert open_volume(out).shape == (1, 60, 80)
 
 
-LIMITED = """
-import resource, sys
-from brushfire.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-sys.exit(main(sys.argv[2:]))
-"""
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let every file end where a full disk would end it."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Limits of this kind are POSIX's.")
@@ -465,21 +480,15 @@ sys.exit(main(sys.argv[2:]))
     ("name", "limit"), [("masks.tif", 50_000), ("masks.ome.zarr", 600), ("masks.ome.zarr", 1_500)]
 )
 def test_a_disk_that_gets_full_while_exporting(
-    trained: Path, tmp_path: Path, name: str, limit: int
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, limit: int
 ) -> None:
     before = painted(trained)
     assert before.any()
     out = tmp_path / name
     export = ["export", str(trained), "--out", str(out)]
-    told = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(limit), *export],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert told.returncode == 2, told.stderr
-    assert "Traceback" not in told.stderr
-    assert re.search(r"\. Got: .+\. \w", told.stderr)
+    with files_of_at_most(limit):
+        assert main(export) == 2
+    sentence(capsys)
     assert not out.exists()
     np.testing.assert_array_equal(painted(trained), before)
     assert main(export) == 0
@@ -991,7 +1000,7 @@ def test_a_volume_starts_from_what_another_project_learned(
     session.close_volume()
     assert session.classes_from_start == frozenset()
     session.close()
-    assert main(["train", str(project), "--seconds", "3", "--device", "cpu"]) == 0
+    train(project)
     after = open_project(project)
     assert after.load_model(max(after.models())).classes == (1, 2)
 
@@ -1090,7 +1099,7 @@ def test_what_was_painted_on_another_file_is_no_start(
     session.paint(Box((3, 10, 10), (4, 14, 30)), np.ones((1, 4, 20), np.uint8))
     session.paint(Box((3, 40, 10), (4, 44, 30)), np.full((1, 4, 20), 2, np.uint8))
     session.close()
-    assert main(["train", str(project), "--seconds", "2", "--device", "cpu"]) == 0
+    train(project)
     np.save(volume, -np.load(volume))
     capsys.readouterr()
     assert main(["start", f"{tmp_path}/target.brushfire", "--from", str(project)]) == 2
@@ -1102,7 +1111,7 @@ def test_a_damaged_start_is_told_and_learning_goes_on_without_it(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (trained / "examples.safetensors").write_bytes(b"no examples")
-    assert main(["train", str(trained), "--seconds", "2", "--device", "cpu"]) == 0
+    assert main(["train", str(trained), "--seconds", "1", "--device", "cpu"]) == 0
     assert "without what the project started from" in capsys.readouterr().err
 
 
@@ -1215,7 +1224,7 @@ def test_a_model_without_labelled_voxels_is_a_start_too(
     assert open_project(project).load_examples() is None
     assert main(["models", "save", str(project), "bare"]) == 0
     assert not (library / "bare.bfmodel" / "examples.safetensors").exists()
-    assert main(["train", str(project), "--seconds", "2", "--device", "cpu"]) == 0
+    train(project)
 
 
 def test_a_project_takes_only_models_that_fit_it(
@@ -1244,7 +1253,7 @@ def test_a_project_takes_only_models_that_fit_it(
     added = after.state.shown_model
     assert added == max(after.models()) > max(kept[1])
     assert after.state.settings.network == NetworkSettings(depth=1)
-    assert main(["train", str(trained), "--seconds", "2", "--device", "cpu"]) == 0
+    assert main(["train", str(trained), "--seconds", "1", "--device", "cpu"]) == 0
     assert open_project(trained).state.settings.network == NetworkSettings(depth=1)
 
 

@@ -73,6 +73,28 @@ def test_a_volume_is_restored_from_a_terminal(
     assert "does not replace" in capsys.readouterr().err
 
 
+def test_the_ends_of_a_series_teach_what_is_applied_between(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean, given = (tifffile.imread(folder / f"{name}.tif") for name in ("clean", "noisy"))
+    for name, values in (
+        ("last", given[::-1, :, :64] + 2),
+        ("clean_last", clean[:, :, :64] + 2),
+        ("between", given[::-1] + 1),
+    ):
+        tifffile.imwrite(folder / f"{name}.tif", values, photometric="minisblack")
+    noisy, also = folder / "noisy.tif", ("--also", folder / "last.tif")
+    words = ("--clean", folder / "clean.tif", *also, "--also-clean", folder / "clean_last.tif")
+    out = folder / "out.tif"
+    assert run(noisy, *words, "--out", out, "--seconds", 3, "--device", "cpu") == 0
+    assert "2, in equal parts" in capsys.readouterr().out
+    results = folder / "results"
+    words = ("predict", noisy, folder / "between.tif", "--out", results)
+    assert main([str(word) for word in words]) == 0
+    made = open_volume(results / "between-restored.ome.zarr").read(Box.of_shape(SHAPE))[0]
+    assert np.abs(made - 1 - clean).mean() < 0.7 * np.abs(given - clean).mean()
+
+
 def test_what_was_denoised_is_segmented(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     noisy, clean = folder / "noisy.tif", folder / "clean.tif"
     place = folder / "noisy.brushfire"
@@ -120,6 +142,12 @@ def test_other_volumes_are_restored_by_what_was_learned(
         (("--clean", "clean.tif", "--offset", "1,2"), "An offset is three numbers"),
         (("--part", "clean.tif"), "two reconstructions"),
         (("--clean", "gone.tif"), "gone.tif"),
+        (("--also", "clean.tif"), "--also without a way"),
+        (("--clean", "clean.tif", "--also", "noisy.tif"), "1 of --also and 0 of --also-clean"),
+        (("--blind", "--also", "clean.tif", "--also-clean", "clean.tif"), "without, none"),
+        (("--blind", "--also", "gone.tif"), "gone.tif"),
+        (("--blind", "--also", "noisy.tif"), "learned from once"),
+        (("--clean", "clean.tif", "--offset", "0,0,0", "--also", "noisy.tif"), "a zoomed scan"),
     ],
 )
 def test_bad_input_ends_with_a_sentence(

@@ -8,7 +8,7 @@ from tests.support.memory import empty_labels, paint_bars, stripes, volume_of
 
 from brushfire.geometry import Box
 from brushfire.learning.regions import StrokeRegions
-from brushfire.learning.sampler import Patch, PatchSampler, SlabCache
+from brushfire.learning.sampler import Cells, Patch, PatchSampler, SlabCache
 from brushfire.learning.warping import warped
 from brushfire.scribbles import scribbles
 
@@ -102,16 +102,17 @@ def test_held_out_strokes_are_in_no_patch() -> None:
 def test_the_cache_stays_under_its_budget_and_right() -> None:
     shape = (3, 600, 600)
     truth = np.random.default_rng(0).integers(1, 9, shape).astype(np.uint8)
-    volume = volume_of(truth, noise=0, channels=2)
-    cache = SlabCache(volume, 1, 4 * 2**20)
+    volumes = [volume_of(values, noise=0, channels=2) for values in (truth, truth[:, ::-1])]
+    cells = Cells(4 * 2**20)
+    caches = [SlabCache(volume, 1, cells) for volume in volumes]
     rng = np.random.default_rng(1)
-    for _ in range(30):
+    for turn in range(30):
         z, y, x = rng.integers(0, (3, 500, 500))
         box = Box((z, y, x), (z + 1, y + 90, x + 90))
-        expected = volume.read_padded(box.grow((1, 0, 0)))
-        assert np.array_equal(cache.read(box), expected)
-        assert cache._bytes <= 4 * 2**20
-        assert cache._bytes == sum(block.nbytes for block in cache._cells.values())
+        expected = volumes[turn % 2].read_padded(box.grow((1, 0, 0)))
+        assert np.array_equal(caches[turn % 2].read(box), expected)
+        assert cells.nbytes <= 4 * 2**20
+        assert cells.nbytes == sum(block.nbytes for block in cells._kept.values())
 
 
 @settings(max_examples=20, deadline=None)

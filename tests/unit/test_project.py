@@ -27,6 +27,7 @@ from brushfire.networks.snapshot import describe
 from brushfire.project import (
     ProjectState,
     RestorationState,
+    ScanReference,
     Settings,
     VolumeReference,
     create_project,
@@ -249,6 +250,7 @@ def test_what_is_restored_from_is_found_where_it_moved_with_the_project(tmp_path
         splits=(state.volume, clean),
         offset=(0.0, 1.5, 2.0),
         shown_model=4,
+        others=(ScanReference(state.volume, clean), ScanReference(state.volume)),
     )
     state = replace(state, restoration=restoration, task="restore")
     create_project(folder, state)
@@ -262,6 +264,14 @@ def test_what_is_restored_from_is_found_where_it_moved_with_the_project(tmp_path
     assert [one.source for one in found.splits] == [
         str(moved / "foam.zarr"), str(moved / "clean.zarr"),
     ]  # fmt: skip
+    assert [one.scan.source for one in found.others] == [str(moved / "foam.zarr")] * 2
+    assert found.others[0].clean.source == str(moved / "clean.zarr")
+    # A project of before series has none.
+    path = moved / folder.name / "project.json"
+    noted = json.loads(path.read_text())
+    del noted["restoration"]["others"]
+    path.write_text(json.dumps(noted))
+    assert open_project(path.parent).state.restoration == replace(found, others=())
 
 
 def test_models_that_restore_are_numbered_by_themselves(folder, state):

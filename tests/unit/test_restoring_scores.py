@@ -146,6 +146,8 @@ def test_structure_in_what_was_removed_is_told() -> None:
     assert check_residual(noisy[0], gaussian_filter(clean, (0, 2, 2))).severity == "warning"
     assert check_residual(noisy[0], gaussian_filter(noisy[0], (0, 1, 1))).severity == "warning"
     assert check_residual(noisy[0], noisy[0]).text.startswith("Nothing was removed")
+    scaled = check_residual(noisy[0], clean.mean() + 2 * (clean - clean.mean()))
+    assert "another scale" in scaled.text
     holes = noisy[0].copy()
     holes[:, :30] = np.nan
     assert check_residual(holes, clean).severity == "fine"

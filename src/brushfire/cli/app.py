@@ -595,6 +595,14 @@ def denoise(
     neighbours: Annotated[
         bool, typer.Option("--neighbours", help="Learn from neighbouring slices of VOLUME.")
     ] = False,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="A further scan of a series to learn from; give as many as you like."),
+    ] = None,
+    also_clean: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --clean: the clean one of each --also, in the same order."),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(min=0, help="How long to learn; 0 for what was learned before.")
     ] = 300,
@@ -619,6 +627,7 @@ def denoise(
     lessons = Lessons(
         clean=clean, offset=parse_offset(offset), refine=not as_placed, parts=tuple(part or ()),
         channels=channels, one_to_many=one_to_many, blind=blind, neighbours=neighbours,
+        also=tuple(also or ()), also_clean=tuple(also_clean or ()),
     )  # fmt: skip
     facts = run(
         volume,

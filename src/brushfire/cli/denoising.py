@@ -42,6 +42,8 @@ class Lessons:
         Whether one part predicts the mean of the others, and not the other way round.
     blind, neighbours : bool
         Whether the volume, or its neighbouring slices, are all there is.
+    also, also_clean : sequence of Path
+        Further scans of a series to learn from, and the clean one of each.
 
     Raises
     ------
@@ -57,6 +59,8 @@ class Lessons:
     one_to_many: bool = False
     blind: bool = False
     neighbours: bool = False
+    also: Sequence[Path] = ()
+    also_clean: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         given = {
@@ -80,6 +84,26 @@ class Lessons:
                 got="--one-to-many without any",
                 do="Give --part for each of them, or --channels.",
             )
+        if (self.also or self.also_clean) and self.way is None:
+            raise SettingsError(
+                "Further scans are learned from in the way that the first is.",
+                got="--also without a way",
+                do="Give --clean, --channels, --blind or --neighbours too.",
+            )
+        wanted = len(self.also) if self.clean is not None else 0
+        if self.offset is None and len(self.also_clean) != wanted:
+            raise SettingsError(
+                "With --clean, each --also has an --also-clean, in the same order; without, none.",
+                got=f"{len(self.also)} of --also and {len(self.also_clean)} of --also-clean",
+                do="Give as many of both, or learn without --clean.",
+            )
+
+    @property
+    def others(self) -> list[Path | tuple[Path, Path]]:
+        """Further scans, each with its clean one if there is one."""
+        if self.also_clean:
+            return list(zip(self.also, self.also_clean, strict=True))
+        return list(self.also)
 
     @property
     def way(self) -> Way | None:
@@ -183,6 +207,7 @@ def _choose(session: Session, place: Path, lessons: Lessons) -> None:
         splits=lessons.parts,
         offset=lessons.offset,
         refine=lessons.refine,
+        others=lessons.others,
     )
     follow(session, job)
     if lessons.one_to_many:
@@ -198,6 +223,8 @@ def _told(session: Session) -> list[tuple[str, str]]:
     assert restoration is not None
     facts = FACTS[restoration.state.learning.way]
     rows = [("Learned", facts.title), ("Assumes", facts.assumption)]
+    if restoration.others:
+        rows.append(("Scans", f"{len(restoration.scans)}, in equal parts"))
     if session.project is not None:
         rows.append(("Project", str(session.project.folder)))
     rows.append(("Model", f"{state.shown_model}, after {state.step} steps"))

@@ -424,6 +424,7 @@ class Engine:
                 self._restoring.network,
                 self._restoring.learning,
                 target_origin=self._restoring.target_origin,
+                others=self._restoring.others,
                 device=self.device,
                 seed=self._seed,
                 revision=self._newest_revision,

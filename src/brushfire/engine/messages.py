@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         Proportions,
         Verdict,
     )
-    from brushfire.learning.restoring import RestorationSettings
+    from brushfire.learning.restoring import RestorationSettings, Scan
     from brushfire.learning.settings import LearningSettings
     from brushfire.networks.settings import NetworkSettings
     from brushfire.networks.snapshot import ModelSnapshot
@@ -180,6 +180,8 @@ class LearnToRestore(Command):
         Voxel of the source, z, y, x, where the target begins.
     revision : int
         Newest model revision in use.
+    others : tuple of Scan
+        Further scans of a series, which are learned from as the source is.
     """
 
     source: Volume
@@ -188,6 +190,7 @@ class LearnToRestore(Command):
     target: Volume | None = None
     target_origin: Triple = (0, 0, 0)
     revision: int = 0
+    others: tuple[Scan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

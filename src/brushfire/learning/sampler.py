@@ -14,6 +14,7 @@ from brushfire.learning.warping import warped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from brushfire.geometry import Triple
     from brushfire.learning.regions import Labels, Points, StrokeRegions, Voxels
     from brushfire.learning.runs import Integers
     from brushfire.volumes import Volume
@@ -22,6 +23,36 @@ Block = np.ndarray[Any, np.dtype[np.float32]]
 
 _CELL = 256
 _EDGE = 16  # pixels at a cut edge of a patch that do not teach: their surroundings are missing
+
+
+class Cells:
+    """Blocks of one or several volumes, kept under one byte budget.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes; the least recently used blocks go first.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._kept: OrderedDict[tuple[object, Triple], Block] = OrderedDict()
+        self.nbytes = 0
+
+    def get(self, key: tuple[object, Triple]) -> Block | None:
+        """Return what was kept under ``key``, which counts as used; None where nothing is."""
+        block = self._kept.get(key)
+        if block is not None:
+            self._kept.move_to_end(key)
+        return block
+
+    def put(self, key: tuple[object, Triple], block: Block) -> None:
+        """Keep a block; the newest one is kept even where it is larger than the budget."""
+        self._kept[key] = block
+        self.nbytes += block.nbytes
+        while self.nbytes > self._budget and len(self._kept) > 1:
+            _, old = self._kept.popitem(last=False)
+            self.nbytes -= old.nbytes
 
 
 class SlabCache:
@@ -33,20 +64,21 @@ class SlabCache:
         Where to read.
     context : int
         Slices on each side of the one asked for.
-    budget : int
-        Bytes; the least recently used cells go first.
+    budget : int or Cells
+        Bytes, or what other volumes are kept in too.
     filled : bool
         Whether what is not finite becomes the channel's mean.
     """
 
-    def __init__(self, volume: Volume, context: int, budget: int, *, filled: bool = True) -> None:
+    def __init__(
+        self, volume: Volume, context: int, budget: int | Cells, *, filled: bool = True
+    ) -> None:
         self._volume = volume
         self._filled = filled
         self._context = context
-        self._budget = budget
         self._grid = Grid(volume.shape, (1, _CELL, _CELL))
-        self._cells: OrderedDict[tuple[int, int, int], Block] = OrderedDict()
-        self._bytes = 0
+        self._cells = budget if isinstance(budget, Cells) else Cells(budget)
+        self._own = object()  # tells its cells from those of others
 
     def read(self, box: Box) -> Block:
         """Return (channels, 2 * context + 1, y, x) around a box that is one slice thick."""
@@ -63,18 +95,12 @@ class SlabCache:
                 ]
         return result
 
-    def _cell(self, index: tuple[int, int, int]) -> Block:
-        block = self._cells.get(index)
-        if block is not None:
-            self._cells.move_to_end(index)
-            return block
-        box = self._grid.box(index).grow((self._context, 0, 0))
-        block = np.asarray(self._volume.read_padded(box, filled=self._filled), np.float32)
-        self._cells[index] = block
-        self._bytes += block.nbytes
-        while self._bytes > self._budget and len(self._cells) > 1:
-            _, old = self._cells.popitem(last=False)
-            self._bytes -= old.nbytes
+    def _cell(self, index: Triple) -> Block:
+        block = self._cells.get((self._own, index))
+        if block is None:
+            box = self._grid.box(index).grow((self._context, 0, 0))
+            block = np.asarray(self._volume.read_padded(box, filled=self._filled), np.float32)
+            self._cells.put((self._own, index), block)
         return block
 
 

@@ -23,6 +23,7 @@ from brushfire.project.state import (
     DenoisedState,
     ProjectState,
     RestorationState,
+    ScanReference,
     Settings,
     VolumeReference,
 )
@@ -128,6 +129,13 @@ def _noted_restoration(state: RestorationState | None, folder: Path) -> dict[str
         **asdict(state),
         "target": None if state.target is None else _noted(state.target, folder),
         "splits": [_noted(one, folder) for one in state.splits],
+        "others": [
+            {
+                "scan": _noted(one.scan, folder),
+                "clean": None if one.clean is None else _noted(one.clean, folder),
+            }
+            for one in state.others
+        ],
     }
 
 
@@ -197,6 +205,13 @@ def _restoration(noted: dict[str, Any] | None, folder: Path) -> RestorationState
         splits=tuple(_volume(one, folder) for one in noted["splits"]),
         offset=offset,
         shown_model=None if shown is None else int(shown),
+        others=tuple(  # not there before series could be learned from
+            ScanReference(
+                _volume(one["scan"], folder),
+                None if one["clean"] is None else _volume(one["clean"], folder),
+            )
+            for one in noted.get("others", ())
+        ),
     )
 
 

@@ -93,6 +93,14 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanReference:
+    """A further scan of a series, and what it should look like where pairs are learned from."""
+
+    scan: VolumeReference
+    clean: VolumeReference | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RestorationState:
     """How the volume is restored, and what it is learned from.
 
@@ -112,6 +120,8 @@ class RestorationState:
         to its own.
     shown_model : int or None
         Revision of the model that restores.
+    others : tuple of ScanReference
+        Further scans of a series that are learned from.
     """
 
     network: NetworkSettings
@@ -120,6 +130,13 @@ class RestorationState:
     splits: tuple[VolumeReference, ...] = ()
     offset: Scale | None = None
     shown_model: int | None = None
+    others: tuple[ScanReference, ...] = ()
+
+    @property
+    def volumes(self) -> tuple[VolumeReference, ...]:
+        """All that is learned from beside the project's own volume."""
+        pairs = [one for other in self.others for one in (other.scan, other.clean)]
+        return tuple(one for one in (self.target, *self.splits, *pairs) if one is not None)
 
 
 @dataclass(frozen=True, slots=True)

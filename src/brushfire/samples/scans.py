@@ -120,6 +120,7 @@ def scan_foam(
     *,
     shape: Sequence[int] = (40, 128, 128),
     parts: int = 4,
+    fineness: float = FINENESS,
     seed: int = 0,
     progress: Progress = nothing,
     cancelled: Callable[[], bool] = never,
@@ -138,6 +139,8 @@ def scan_foam(
         Voxels z, y, x; made in memory.
     parts : int
         Of the projections; see `brushfire.tomography.reconstruct_splits`.
+    fineness : float
+        By how much bubbles are smaller than those of `brushfire.samples.make_foam`, more than 0.
     seed : int
         Of the foam and the noise.
     progress : callable
@@ -153,7 +156,13 @@ def scan_foam(
         When stopped.
     """
     whole = _check(shape)
-    foam = Foam(whole, seed, FINENESS)
+    if not fineness > 0:
+        raise SettingsError(
+            "The fineness of a foam is more than 0.",
+            got=fineness,
+            do="Give 1 for large bubbles, more for smaller ones.",
+        )
+    foam = Foam(whole, seed, fineness)
     clean = np.stack([foam.draw(z)[0] for z in range(whole[0])])
     rays = _scanned(clean, settings, seed, progress, cancelled)
     _, height, width = whole

@@ -2,6 +2,7 @@
 
 from brushfire.session.appraising import Appraisal
 from brushfire.session.distilling import Student
+from brushfire.session.judging import EdgeComparison, EdgeLine
 from brushfire.session.places import SURROUNDINGS
 from brushfire.session.session import Session
 from brushfire.session.shelf import Offer
@@ -17,6 +18,8 @@ from brushfire.session.states import (
 __all__ = [
     "SURROUNDINGS",
     "Appraisal",
+    "EdgeComparison",
+    "EdgeLine",
     "JobState",
     "LearningState",
     "Notice",

@@ -7,21 +7,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brushfire.engine.messages import LearnToRestore
 from brushfire.errors import Cancelled, ProjectError, VolumeError
 from brushfire.geometry import Box, Triple, triple
-from brushfire.learning.restoring import RestorationSettings, suggest_restoration_network
-from brushfire.learning.restoring.fitness import region_of
+from brushfire.learning.restoring import RestorationSettings, Scan, suggest_restoration_network
+from brushfire.learning.restoring.fitness import check_series, region_of
+from brushfire.learning.restoring.scans import called
 from brushfire.learning.restoring.settings import check_way
 from brushfire.project import RestorationState
 from brushfire.session.memory import shares
 from brushfire.session.opening import open_reference, reference
+from brushfire.session.series import check_distinct, given_scans, noted_scans
 from brushfire.volumes import Volume, open_volume
 from brushfire.volumes.resampling import grid_around, resampled
 from brushfire.volumes.stacking import check_same_grid, stack_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from brushfire.geometry import Scale
     from brushfire.jobs import Work
@@ -54,6 +60,8 @@ class Restoration:
         Voxel of the source, z, y, x, where the target begins.
     warnings : tuple of str
         What is doubtful about them, in sentences.
+    others : tuple of Scan
+        Further scans of a series that it is learned from.
     """
 
     state: RestorationState
@@ -61,6 +69,7 @@ class Restoration:
     target: Volume | None = None
     target_origin: Triple = (0, 0, 0)
     warnings: tuple[str, ...] = ()
+    others: tuple[Scan, ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -75,11 +84,35 @@ class Restoration:
             return names
         return tuple(f"restored {at + 1}" for at in range(self.outputs))
 
+    def given(self, key: Any) -> NDArray[np.float32]:
+        """Return what is restored as it was given, indexed z, y, x; any thread may call it.
+
+        Of parts of a scan that is their mean, else the first channel.
+        """
+        parts = self.state.learning.way == "splits"
+        channels = range(len(self.source.channels) if parts else 1)
+        total = sum(np.asarray(self.source.view(0, at)[key], np.float32) for at in channels)
+        mean: NDArray[np.float32] = np.asarray(total / len(channels), np.float32)
+        return mean
+
+    @property
+    def corner(self) -> Scale:
+        """Micrometres from the first corner of the volume to that of the source, z, y, x."""
+        offset, sizes = self.state.offset, self.source.voxel_size
+        if offset is None:
+            return 0.0, 0.0, 0.0
+        z, y, x = (a - n * d for a, n, d in zip(offset, self.target_origin, sizes, strict=True))
+        return z, y, x
+
+    @property
+    def scans(self) -> tuple[Scan, ...]:
+        """All that it is learned from, the source and its target first."""
+        return Scan(self.source, self.target, self.target_origin), *self.others
+
     @property
     def paths(self) -> tuple[str, ...]:
         """The files that it is learned from, beside the volume itself."""
-        noted = (self.state.target, *self.state.splits)
-        return tuple(one.source for one in noted if one is not None and one.source is not None)
+        return tuple(one.source for one in self.state.volumes if one.source is not None)
 
     def command(self, revision: int, cache_bytes: int) -> LearnToRestore:
         """Return what the engine is told.
@@ -98,6 +131,7 @@ class Restoration:
             self.target,
             self.target_origin,
             revision,
+            self.others,
         )
 
     def learning(self, cache_bytes: int) -> RestorationSettings:
@@ -125,6 +159,7 @@ def prepare_restoring(
     splits: Sequence[Any],
     offset: Scale | None,
     refine: bool,
+    others: Sequence[Any],
     network: NetworkSettings | None,
     learning: RestorationSettings | None,
 ) -> Work:
@@ -134,7 +169,7 @@ def prepare_restoring(
     ----------
     session : Session
         With an open volume.
-    way, target, splits, offset, refine, network, learning
+    way, target, splits, offset, refine, others, network, learning
         As of `Session.restore_from`.
 
     Raises
@@ -150,11 +185,17 @@ def prepare_restoring(
             "Settings are of the way in which is learned.", got=settings.way, do=f"Choose {way}."
         )
     _check_given(way, target, splits, offset)
-    each = bytes_each(budget, len(splits) + (target is not None))
+    further = given_scans(others, way, zoomed=offset is not None)
+    count = len(splits) + len(further) * (2 if way == "pairs" else 1)
+    each = bytes_each(budget, count + (target is not None))
 
     def work(progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Restoration:
         clean = None if target is None else _opened(target, each)
         parts = [_opened(one, each) for one in splits]
+        scans = [
+            Scan(_opened(one, each), None if its is None else _opened(its, each))
+            for one, its in further
+        ]
         remarks = []
         place = offset
         if clean is not None and offset is not None and refine:
@@ -163,14 +204,15 @@ def prepare_restoring(
             found = align_region(volume, clean, offset)
             place = found.offset
             remarks.append(found.remark)
-        made = _arranged(volume, settings, clean, parts, place, network)
-        if cancelled():
-            raise Cancelled
-        made.source.statistics()  # says in a sentence when there is nothing to learn from
-        if clean is not None:
-            clean.statistics()
-        _ = made.source.fingerprint  # read here, not when it is first needed
-        remarks += [_passed(finding) for finding in _findings(made, volume)]
+        made = _arranged(volume, settings, clean, parts, place, network, scans)
+        for scan in made.scans:
+            if cancelled():
+                raise Cancelled
+            scan.volume.statistics()  # says in a sentence when there is nothing to learn from
+            if scan.target is not None:
+                scan.target.statistics()
+            _ = scan.volume.fingerprint  # read here, not when it is first needed
+            remarks += _remarks(made, scan, volume)
         return replace(made, warnings=tuple(text for text in remarks if text))
 
     return work
@@ -197,11 +239,16 @@ def reopen(
     BrushfireError
         Something of it is gone, or has changed.
     """
-    count = len(state.splits) + (state.target is not None)
-    each = bytes_each(budget_bytes, count)
+    each = bytes_each(budget_bytes, len(state.volumes))
     target = None if state.target is None else found_again(state.target, each)
     splits = [found_again(one, each) for one in state.splits]
-    made = _arranged(volume, state.learning, target, splits, state.offset, state.network)
+    others = [
+        Scan(
+            found_again(one.scan, each), None if one.clean is None else found_again(one.clean, each)
+        )
+        for one in state.others
+    ]
+    made = _arranged(volume, state.learning, target, splits, state.offset, state.network, others)
     shown = None
     if project is not None and state.shown_model is not None:
         shown = project.load_model(state.shown_model, restores=True)
@@ -269,6 +316,7 @@ def _arranged(
     splits: Sequence[Volume],
     offset: Scale | None,
     network: NetworkSettings | None,
+    others: Sequence[Scan],
 ) -> Restoration:
     """Return volumes on one grid, and a network for them; few voxels are read.
 
@@ -289,14 +337,21 @@ def _arranged(
     )
     check_way(learning, network, len(source.channels))
     region = region_of(source, target, learning, network, origin)
+    if others:
+        scans = (Scan(source, target), *others)
+        check_series(scans)
+        check_distinct(scans)
+    for one in others:
+        region_of(one.volume, one.target, learning, network, one.origin)
     state = RestorationState(
         network=network,
         learning=learning,
         target=None if target is None else reference(target),
         splits=tuple(reference(one) for one in splits),
         offset=offset,
+        others=noted_scans(others),
     )
-    return Restoration(state, source, target, region.start)
+    return Restoration(state, source, target, region.start, others=tuple(others))
 
 
 def _parts(volume: Volume, splits: Sequence[Volume]) -> Volume:
@@ -315,20 +370,35 @@ def _parts(volume: Volume, splits: Sequence[Volume]) -> Volume:
     return stack_channels(splits)
 
 
-def _findings(made: Restoration, volume: Volume) -> list[Finding]:
+def _remarks(made: Restoration, scan: Scan, volume: Volume) -> list[str]:
+    """Return what to warn of in a scan, of several by name.
+
+    Raises
+    ------
+    VolumeError
+        Nothing can be learned from it.
+    """
+    # What a zoomed scan is restored from is interpolated: the voxels that were scanned are asked.
+    asked = scan.volume if made.state.offset is None else volume
+    name = f"{called(asked)}: " if made.others else ""
+    texts = [_passed(finding, name) for finding in _findings(made, scan, asked)]
+    return [f"{name}{text}" for text in texts if text]
+
+
+def _findings(made: Restoration, scan: Scan, asked: Volume) -> list[Finding]:
     from brushfire.learning.restoring.checks import check_noise, check_pair, check_values
 
-    found = check_values(made.source if made.state.learning.way == "splits" else volume)
-    if made.target is not None:
-        found += check_values(made.target)
+    found = check_values(asked)
+    if scan.target is not None:
+        found += check_values(scan.target)
         if made.state.offset is None:
-            found.append(check_pair(made.source, made.target, made.target_origin))
+            found.append(check_pair(scan.volume, scan.target))
     if made.state.learning.way == "blind":
-        found.append(check_noise(volume))
+        found.append(check_noise(asked))
     return found
 
 
-def _passed(found: Finding) -> str:
+def _passed(found: Finding, name: str) -> str:
     """Return what to warn of, "" for nothing.
 
     Raises
@@ -339,7 +409,7 @@ def _passed(found: Finding) -> str:
     if found.severity == "refusal":
         raise VolumeError(
             "What is learned from shows the same at the same place.",
-            got=found.text,
+            got=f"{name}{found.text}",
             do="Choose other volumes, or align these.",
         )
     return found.text if found.severity == "warning" else ""

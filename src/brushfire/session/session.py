@@ -55,11 +55,19 @@ from brushfire.session.distilling import (
     prepare_distilling,
 )
 from brushfire.session.exports import resolve_export
+from brushfire.session.judging import (
+    EdgeComparison,
+    EdgeLine,
+    EdgeWatch,
+    check_line,
+    residual_check,
+)
 from brushfire.session.keeper import Keeper
 from brushfire.session.learning import LearningRecord
 from brushfire.session.line import EngineLine
 from brushfire.session.measuring import prepare_measuring
 from brushfire.session.memory import default_budget, shares
+from brushfire.session.newest import Newest
 from brushfire.session.opening import (
     TILE,
     check_opening,
@@ -188,6 +196,9 @@ class Session:
         self._suggestions = Suggestions()
         self._shelf = Shelf()
         self._appraiser = Appraiser()
+        self._edge, self._residual = EdgeWatch(), Newest()
+        self.events.restored_tiles_changed.connect(self._edge.see_tiles)
+        self.events.restored_reset.connect(self._edge.see_all)
         # What happened in the background is taken in as a whole before it is told, so that a
         # listener that raises leaves nothing half done.
         self._news: deque[Callable[[], None]] = deque()
@@ -405,9 +416,21 @@ class Session:
         self._adopt(open_reference(reference, self._cache_bytes), project.folder)
 
     def confirm_volume(self, voxel_size: Scale | None = None) -> None:
-        """Say that axes and voxel size are right, or correct the voxel size (um, z, y, x)."""
-        volume = self._need_volume()
+        """Say that axes and voxel size are right, or correct the voxel size (um, z, y, x).
+
+        Raises
+        ------
+        VolumeError
+            It is no voxel size, or a zoomed scan was placed by the one before.
+        """
+        volume, restoration = self._need_volume(), self.restoration
         if voxel_size is not None and tuple(voxel_size) != volume.voxel_size:
+            if restoration is not None and restoration.state.offset is not None:
+                raise VolumeError(
+                    "The voxel size is corrected before a zoomed scan is placed by it.",
+                    got=f"{tuple(voxel_size)} beside a zoomed scan",
+                    do="Close the volume, open it with that voxel size, and choose the scan again.",
+                )
             self.volume = volume.with_voxel_size(voxel_size)
             suggested = suggest_network(volume)
             if self._segments.snapshot is None and self.settings.network == suggested:
@@ -668,6 +691,7 @@ class Session:
         splits: Sequence[Any] = (),
         offset: Scale | None = None,
         refine: bool = True,
+        others: Sequence[Any] = (),
         network: NetworkSettings | None = None,
         learning: RestorationSettings | None = None,
     ) -> int:
@@ -691,6 +715,9 @@ class Session:
             is restored then has the voxels of the zoomed scan.
         refine : bool
             Whether the zoomed scan is looked for near there.
+        others : sequence of path, array or Volume
+            Further scans of a series to learn from, with voxels of one size and as many channels;
+            in the way "pairs" each a tuple of the scan and its clean one.
         network, learning : NetworkSettings, RestorationSettings, optional
             Shape of the network and how it learns; what suits by default.
 
@@ -702,7 +729,7 @@ class Session:
         """
         self._need_volume()
         work = prepare_restoring(
-            self, way, target=target, splits=splits, offset=offset, refine=refine,
+            self, way, target=target, splits=splits, offset=offset, refine=refine, others=others,
             network=network, learning=learning,
         )  # fmt: skip
         job = self._board.start_restoring(work)
@@ -752,15 +779,62 @@ class Session:
                 self._begin_to_segment(None)
                 self._tell_news()
             return None
+        if self.denoises_as_shown:
+            return None
         work = prepare_denoised(
             volume, self._tasks.restoration, self._tasks.records["restore"].snapshot,
             started=started, device=self._device, budget_bytes=self._budget,
         )  # fmt: skip
-        if self.denoises_as_shown:
-            return None
         job = self._board.start_denoised(work)
         self._tell_news()
         return job
+
+    @property
+    def edge(self) -> EdgeComparison | None:
+        """The edge along the line of `measure_edge`, as given and restored; None before that."""
+        return self._edge.newest
+
+    def measure_edge(self, line: EdgeLine | None) -> None:
+        """Measure the edge that a line crosses, until there is another; `edge_measured` follows.
+
+        It follows again whenever something new is restored along the line.
+
+        Parameters
+        ----------
+        line : EdgeLine or None
+            In one slice of the volume; None to measure no more.
+
+        Raises
+        ------
+        ProjectError
+            Nothing is restored yet, or the line is too long, or outside the volume.
+        """
+        self._edge.follow(None)
+        if line is not None:
+            check_line(line, self._need_volume(), self._tasks.need_restoration())
+            self._edge.follow(line)
+
+    def check_residual(self, box: Box) -> None:
+        """Find out whether what was removed from a slice has structure.
+
+        `residual_checked` follows with a `Finding`, unless nothing is restored there yet or
+        another slice is asked for meanwhile.
+
+        Parameters
+        ----------
+        box : Box
+            Voxels of ``restoration.source``, one thick along one axis.
+
+        Raises
+        ------
+        ProjectError
+            Nothing is restored yet.
+        """
+        restoration, store = self._tasks.need_restoration(), self.restored
+        assert store is not None
+        work = residual_check(restoration, store, box)
+        if work is not None:
+            self._residual.start(work)
 
     def start_from(
         self,
@@ -1147,6 +1221,7 @@ class Session:
         self._look_at_places()
         self._look_at_shelf()
         self._look_at_appraiser()
+        self._look_at_judges()
         self._look_at_disk()
         self._tell_news()
         self._tell_status()
@@ -1263,6 +1338,8 @@ class Session:
             endings.callback(self._suggestions.close)
             endings.callback(self._shelf.close)
             endings.callback(self._appraiser.close)
+            endings.callback(self._edge.close)
+            endings.callback(self._residual.close)
             endings.callback(self._end_engine)
 
     # -- inside: the engine ------------------------------------------------------------------
@@ -1464,6 +1541,19 @@ class Session:
             self._error(error)
         if found:
             self._later(self.events.network_appraised, self._appraiser.newest)
+
+    def _look_at_judges(self) -> None:
+        found, error = self._edge.fetch()
+        if found:
+            self._later(self.events.edge_measured, self._edge.newest)
+        if self.volume is not None and self.restoration is not None and self.restored is not None:
+            self._edge.work(self.volume, self.restoration, self.restored)
+        checked = self._residual.fetch()
+        if checked is not None and checked.result is not None:
+            self._later(self.events.residual_checked, checked.result)
+        for failed in (error, None if checked is None else checked.error):
+            if failed is not None:
+                self._error(failed)
 
     def _take(self, event: m.Event, tiles: list[Tile | RestoredTile]) -> None:
         record = self._tasks.heard_record or LearningRecord(self._device)  # of none: dropped

@@ -208,6 +208,8 @@ class SessionEvents(SignalGroup):
     restoration_changed = Signal()
     restored_tiles_changed = Signal(tuple)
     restored_reset = Signal()
+    edge_measured = Signal(object)
+    residual_checked = Signal(object)
     network_appraised = Signal(object)
     proportions_changed = Signal(object)
     job_changed = Signal(object)

@@ -17,6 +17,7 @@ from brushfire.session import Session
 from brushfire.ui import shortcuts
 from brushfire.ui.connections import Connections
 from brushfire.ui.dispatch import ClosingWatch, Dispatcher
+from brushfire.ui.edges import EdgeLayer
 from brushfire.ui.guards import Guards
 from brushfire.ui.layers import SessionLayers, load_layers, role_of
 from brushfire.ui.marks import DoubtMarks
@@ -92,6 +93,7 @@ class Controller(QObject):
         self._marks = DoubtMarks(self.layers)
         self._doubt: Doubt | None = None
         self.restored = RestoredLayers(viewer, self.session, self.layers)
+        self.edge = EdgeLayer(viewer, self.session, self.layers)
         self.guards = Guards(viewer, self.session, self.layers, self.restored, self.say)
         self.viewport = Viewport(viewer, self._layer_in_view, self)
         self.viewport.moved.connect(self._on_moved)
@@ -136,6 +138,7 @@ class Controller(QObject):
             self.guards.close,
             self.layers.close,
             self.restored.close,
+            self.edge.close,
             self._marks.close,
             lambda: shortcuts.release(self.viewer, self._keys),
             self.dispatcher.close,
@@ -221,6 +224,7 @@ class Controller(QObject):
         if task != self.task:
             self.task = task
             self.restored.follow_task(task)
+            self.edge.remove()
             self.viewport.forget()
             self.tasked.emit(task)
 

@@ -281,6 +281,7 @@ class BrushfireDock(QWidget):
         self.learn.set_palette(palette)
         self.places.set_palette(palette)
         self.restore.set_palette(palette)
+        self.restored.edge.set_palette(palette)
 
     # ------------------------------------------------------------------ dropping
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:

@@ -16,7 +16,7 @@ from brushfire.ui.textures import update_image
 from brushfire.ui.viewport import visible_box
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NAME = "Brushfire denoised"
 RESIDUAL = "Brushfire residual"
 WIDEST = 99.5  # percentile of the residual on screen that its colours reach
+INNER = (0.5, 99.5)  # percentiles of a restored tile between which it is shown without a target
+BEYOND = 0.1  # of what lies between them, on either side
 CHECKED = 512  # pixels of a side of the plane that is checked for structure
 
 
@@ -70,36 +72,26 @@ class Divided:
 
 
 class Removed:
-    """What restoring took away: channels as they are given, minus what is restored.
+    """What restoring took away: what was given, minus what is restored.
 
     Parameters
     ----------
-    given : sequence of object
-        Views whose mean is taken, z, y, x.
+    given : callable
+        Returns what was given, indexed as the other.
     restored : object
-        View of the same shape.
+        View, z, y, x.
     """
 
     ndim = 3
 
-    def __init__(self, given: Sequence[Any], restored: Any) -> None:
-        self._given, self._restored = tuple(given), restored
+    def __init__(self, given: Callable[[Any], NDArray[np.float32]], restored: Any) -> None:
+        self._given, self._restored = given, restored
         self.shape: tuple[int, int, int] = tuple(restored.shape)
         self.dtype = np.dtype(np.float32)
 
-    def before(self, key: Any) -> NDArray[np.float32]:
-        """Return what was given."""
-        total = sum(np.asarray(view[key], np.float32) for view in self._given)
-        mean: NDArray[np.float32] = np.asarray(total / len(self._given), np.float32)
-        return mean
-
-    def after(self, key: Any) -> NDArray[np.float32]:
-        """Return what is restored."""
-        found: NDArray[np.float32] = np.asarray(self._restored[key])
-        return found
-
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        return self.before(key) - self.after(key)
+        left: NDArray[np.float32] = self._given(key) - self._restored[key]
+        return left
 
 
 class RestoredLayers:
@@ -126,6 +118,8 @@ class RestoredLayers:
         self._layers = layers
         self._of: object = None
         self._divided = 0.0
+        self._fitted: dict[Layer, tuple[float, ...]] = {}  # limits that are ours to change
+        self._fitted_to: int | None = None
         self._task: str = session.task
         self._hidden: list[Layer] = []
         self.removing = False
@@ -176,6 +170,7 @@ class RestoredLayers:
         if self.shown and all(one in self.viewer.layers for one in self.shown):
             return
         self._remove(self.shown)
+        self._fitted, self._fitted_to = {}, None
         names, limits = restoration.channels, self._limits(restoration)
         self.shown = []
         for at, name in enumerate(names):
@@ -188,6 +183,8 @@ class RestoredLayers:
             )  # fmt: skip
             self.shown.append(layer)
             self._add(layer)
+            if restoration.target is None:
+                self._fitted[layer] = tuple(layer.contrast_limits)
         self._divide()
 
     def _limits(self, restoration: Restoration) -> list[tuple[float, float]]:
@@ -205,15 +202,13 @@ class RestoredLayers:
 
     def _placement(self, restoration: Restoration) -> dict[str, Any]:
         where = self._layers.placement()
-        source, volume = restoration.source, self.session.volume
-        offset = restoration.state.offset
-        if volume is None or offset is None:
+        if self.session.volume is None or restoration.state.offset is None:
             return where
-        fine = placement(source)
+        fine = placement(restoration.source)
         corner = np.asarray(where.get("translate", (0.0, 0.0, 0.0))) - np.divide(where["scale"], 2)
         # A layer's origin is the middle of its first voxel, not the corner.
-        phase = np.subtract(offset, np.multiply(restoration.target_origin, fine["scale"]))
-        return {**fine, "translate": tuple(corner + phase + np.divide(fine["scale"], 2))}
+        first = corner + restoration.corner + np.divide(fine["scale"], 2)
+        return {**fine, "translate": tuple(first)}
 
     def _place(self) -> None:
         restoration = self.session.restoration
@@ -234,7 +229,28 @@ class RestoredLayers:
         self.added.emit(layer)
 
     def _update_tiles(self, tiles: Sequence[TileUpdate]) -> None:
+        self._fit_contrast(tiles[-1])
         self._update([tile.box for tile in tiles])
+
+    def _fit_contrast(self, tile: TileUpdate) -> None:
+        """Let layers without a target show what a newer model makes, until somebody sets limits.
+
+        Those of a noisy image are as wide as its noise: between them little would be seen.
+        """
+        store = self.session.restored
+        if store is None or tile.revision == self._fitted_to:
+            return
+        self._fitted_to = tile.revision
+        for at, layer in enumerate(self.shown):
+            values = store.channel(at)[tile.box.slices]
+            values = values[np.isfinite(values)]
+            if tuple(layer.contrast_limits) != self._fitted.get(layer) or not values.size:
+                continue
+            low, high = np.percentile(values, INNER)
+            margin = BEYOND * (high - low)
+            if margin > 0:
+                layer.contrast_limits = (float(low - margin), float(high + margin))
+                self._fitted[layer] = tuple(layer.contrast_limits)
 
     def _update(self, boxes: Sequence[Box], layers: Sequence[Layer] | None = None) -> None:
         for layer in self.planes if layers is None else layers:
@@ -330,10 +346,7 @@ class RestoredLayers:
         restoration, store = self.session.restoration, self.session.restored
         if restoration is None or store is None or self.no_residual or self.residual in self.planes:
             return
-        source = restoration.source
-        several = restoration.state.learning.way == "splits"
-        given = [source.view(0, at) for at in range(len(source.channels) if several else 1)]
-        data = Removed(given, store.channel(0))
+        data = Removed(restoration.given, store.channel(0))
         widest = self._widest(data)
         self.residual = Image(
             PlaneArray(data, "Residuals"), name=RESIDUAL, cache=False, multiscale=False,
@@ -349,10 +362,9 @@ class RestoredLayers:
 
     def _widest(self, data: Removed) -> float:
         """Return what the colours reach, from what is on screen now."""
-        planes = self._on_screen(data)
-        found = 0.0
-        if planes is not None:
-            left = np.abs(planes[0] - planes[1])
+        box, found = self.checked(), 0.0
+        if box is not None:
+            left = np.abs(data[box.slices])
             left = left[np.isfinite(left)]
             found = float(np.percentile(left, WIDEST)) if left.size else 0.0
         if found > 0:
@@ -360,23 +372,15 @@ class RestoredLayers:
         low, high = self.shown[0].contrast_limits if self.shown else (0.0, 1.0)
         return float(high - low) / 4
 
-    def planes_on_screen(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """Return (1, y, x) of what was given and what is restored, from the middle of the view."""
-        if self.residual is None:
-            return None
-        return self._on_screen(self.residual.data.source)
-
-    def _on_screen(self, data: Removed) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    def checked(self) -> Box | None:
+        """Return the voxels in the middle of the screen that are checked for structure."""
         box = self.visible()
         if box is None or 1 not in box.shape:
             return None
         sides = [max(0, (n - CHECKED) // 2) for n in box.shape]
         start = [a + side for a, side in zip(box.start, sides, strict=True)]
         stop = [min(b, a + CHECKED) for a, b in zip(start, box.stop, strict=True)]
-        key = Box(triple(start), triple(stop)).slices
-        one, other = data.before(key), data.after(key)
-        thin = one.shape.index(1)
-        return np.moveaxis(one, thin, 0), np.moveaxis(other, thin, 0)
+        return Box(triple(start), triple(stop))
 
     # ------------------------------------------------------------------ removing
     def _remove(self, layers: Sequence[Layer]) -> None:

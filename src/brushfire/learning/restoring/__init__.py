@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from brushfire.learning.restoring.reports import RestorationEvaluation
+from brushfire.learning.restoring.scans import Scan
 from brushfire.learning.restoring.settings import (
     FACTS,
     LOSS_TEXTS,
@@ -27,6 +28,7 @@ __all__ = [
     "RestorationEvaluation",
     "RestorationLearner",
     "RestorationSettings",
+    "Scan",
     "Way",
     "reshaped",
     "suggest_restoration_network",

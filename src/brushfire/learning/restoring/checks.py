@@ -34,6 +34,9 @@ _FEWEST_FLAT = 8
 _LAGS = 4
 _LEFT = 0.08  # of correlation in a residual beyond what noise has
 _EDGES = 0.1  # of correlation of a residual with edges
+_SCALED = (
+    0.3  # of correlation of a residual with what is restored, from which that has another scale
+)
 _ALIKE = 0.1  # of correlation below which two images do not show the same
 
 
@@ -212,8 +215,9 @@ def check_residual(noisy: NDArray[Any], restored: NDArray[Any]) -> Finding:
     -------
     Finding
         With the largest difference of the autocorrelation of the residual, 1 to 4 pixels apart,
-        from what it is in flat regions, and the correlation of the residual with edges: above 0
-        where these were blurred, below 0 where they were sharpened.
+        from what it is in flat regions; the correlation of the residual with edges: above 0
+        where these were blurred, below 0 where they were sharpened; and that with what is restored:
+        far from 0 where this has another scale.
     """
     finite = np.isfinite(noisy) & np.isfinite(restored)
     residual = np.where(finite, noisy.astype(np.float64) - restored, 0.0)
@@ -225,12 +229,20 @@ def check_residual(noisy: NDArray[Any], restored: NDArray[Any]) -> Finding:
     sharp = np.where(finite, restored, 0).astype(np.float64)
     sharp -= gaussian_filter(sharp, (0, 2, 2))
     edges = _correlation(residual, sharp)
-    values = beyond, edges
+    level = _correlation(residual, np.where(finite, restored, 0.0))
+    values = beyond, edges, level
     if edges > _EDGES:
         return Finding(
             "warning",
             f"What was removed follows the edges of the image (correlation {edges:.2f}): structure"
             " was removed with the noise. Learn longer, or choose a larger network.",
+            values,
+        )
+    if abs(level) > _SCALED:
+        return Finding(
+            "warning",
+            f"What was removed depends on the intensity (correlation {level:.2f}): the result has"
+            " another scale than the volume, as a clean volume that it learned from may have.",
             values,
         )
     if beyond > _LEFT:

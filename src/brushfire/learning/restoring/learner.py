@@ -12,11 +12,12 @@ import torch
 
 from brushfire.learning.continuing import check_continues, diverged
 from brushfire.learning.reports import Proposal, StepReport
-from brushfire.learning.restoring.division import divide
-from brushfire.learning.restoring.fitness import region_of, statistics_of
+from brushfire.learning.restoring.fitness import check_series, region_of, statistics_of
 from brushfire.learning.restoring.judging import judge, judge_given
-from brushfire.learning.restoring.lessons import MARGIN, Lessons
+from brushfire.learning.restoring.lessons import MARGIN
 from brushfire.learning.restoring.reasons import decided
+from brushfire.learning.restoring.scans import Scan
+from brushfire.learning.restoring.series import Series
 from brushfire.learning.restoring.settings import check_way
 from brushfire.learning.restoring.training import RestorationTrainer
 from brushfire.learning.sampler import square_around
@@ -52,7 +53,7 @@ _HALO_CORE = 64
 
 
 class RestorationLearner:
-    """Network, optimiser and lessons of one volume; used by one thread.
+    """Network, optimiser and lessons of one scan or a series; used by one thread.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ class RestorationLearner:
         How it learns.
     target_origin : tuple of int
         Voxel of the volume, z, y, x, where the target begins; without it both have one shape.
+    others : sequence of Scan
+        Further scans of a series: of the same voxel size and channels, of any shape.
     device : str
         Where, as torch names it: "cpu", "cuda".
     seed : int
@@ -93,14 +96,20 @@ class RestorationLearner:
         settings: RestorationSettings,
         *,
         target_origin: Triple | None = None,
+        others: Sequence[Scan] = (),
         device: str,
         seed: int = 0,
         revision: int = 0,
         step_bytes: float = math.inf,
     ) -> None:
         check_way(settings, network, len(volume.channels))
-        self._region = region_of(volume, target, settings, network, target_origin)
-        self._volume, self._target, self._origin = volume, target, self._region.start
+        self._scans = (Scan(volume, target, target_origin), *others)
+        check_series(self._scans)
+        self._regions = [
+            region_of(scan.volume, scan.target, settings, network, scan.origin)
+            for scan in self._scans
+        ]
+        self._volume = volume
         self._network, self._settings = network, settings
         self._device = torch.device(device)
         self._seed = seed
@@ -121,15 +130,9 @@ class RestorationLearner:
         self._trainer: RestorationTrainer | None = None
         self._block: Block | None = None
 
-    def _divide(self, kept: Sequence[int]) -> None:
-        self._division = divide(self._region, self._settings.held_out, kept)
-        self._lessons = Lessons(
-            self._volume,
-            self._target,
-            self._settings,
-            self._division,
-            context=self._network.context,
-            origin=self._origin,
+    def _divide(self, kept: Sequence[Sequence[int]]) -> None:
+        self._lessons = Series(
+            self._scans, self._regions, self._settings, context=self._network.context, kept=kept
         )
         self._judged = None
 
@@ -155,8 +158,11 @@ class RestorationLearner:
 
     @property
     def held_out(self) -> tuple[int, ...]:
-        """Slices that nothing is learned from; none where parts of all slices are held out."""
-        return self._division.slices
+        """Slices of the first scan that nothing is learned from.
+
+        None where parts of all slices are held out.
+        """
+        return self._lessons.divisions[0].slices
 
     @property
     def settled(self) -> bool:
@@ -255,12 +261,13 @@ class RestorationLearner:
         truth = self._settings.way == "pairs"
         if self._judged is None:
             side = self._side()
+            while side > _LEAST_SIDE and len(self._scans) * side**2 > _SCORE_PIXELS:
+                side //= 2
             area = math.prod(min(side, size) for size in self._volume.shape[1:])
             lessons = self._lessons.judged(model, side, max(1, _SCORE_PIXELS // area))
             self._judged = lessons, judge_given(model, lessons, truth=truth)
         lessons, given = self._judged
-        held = self._division.any_held
-        return judge(model, lessons, given, truth=truth, held_out=held)
+        return judge(model, lessons, given, truth=truth, held_out=self._lessons.any_held)
 
     def _side(self) -> int:
         """Return the side of the squares in which slices are looked at: as large as fits."""
@@ -298,7 +305,8 @@ class RestorationLearner:
             "step": self.step_count,
             "seconds": self._seconds,
             "way": self._settings.way,
-            "held_out_slices": list(self._division.slices),
+            "held_out_slices": list(self.held_out),
+            "held_out_of_others": [list(one.slices) for one in self._lessons.divisions[1:]],
             **found.to_metrics(),
         }
         snapshot = model.snapshot(self._revision, metrics)
@@ -306,11 +314,11 @@ class RestorationLearner:
         return snapshot
 
     def _halo(self, model: RestorationModel) -> int:
-        """Return the halo of a model, measured in the middle of what is learned from."""
+        """Return the halo of a model, measured in the middle of what the first scan teaches."""
         if self._block is None:
             middle = [
                 (low + high) // 2
-                for low, high in zip(self._region.start, self._region.stop, strict=True)
+                for low, high in zip(self._regions[0].start, self._regions[0].stop, strict=True)
             ]
             side = _HALO_SIDE
             while side > 2 * _HALO_CORE and model.bytes_of(side, side) > self._step_bytes:
@@ -348,7 +356,9 @@ class RestorationLearner:
         """
         snapshot = models[-1]
         check_continues(snapshot, self._network, len(self._volume.channels))
-        self._divide([int(z) for z in snapshot.metrics.get("held_out_slices", ())])
+        held = [snapshot.metrics.get("held_out_slices", ())]
+        held += snapshot.metrics.get("held_out_of_others", ())
+        self._divide([[int(z) for z in slices] for slices in held])
         self._load(snapshot)
         self._revision = max(self._revision, *(model.revision for model in models))
         self._seconds = float(snapshot.metrics.get("seconds", 0.0))
@@ -394,7 +404,7 @@ class RestorationLearner:
     def _ready_trainer(self) -> RestorationTrainer:
         """Return what trains; make it, with a new network, where there is none yet."""
         if self._trainer is None:
-            mean, std = statistics_of(self._volume)
+            mean, std = statistics_of([scan.volume for scan in self._scans])
             target_mean, target_std = self._of_target(mean, std)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._seed)
@@ -413,8 +423,9 @@ class RestorationLearner:
         self, mean: Sequence[float], std: Sequence[float]
     ) -> tuple[Sequence[float], Sequence[float]]:
         """Return mean and standard deviation of each restored channel."""
-        if self._target is not None:
-            return statistics_of(self._target)
+        targets = [scan.target for scan in self._scans if scan.target is not None]
+        if targets:
+            return statistics_of(targets)
         if self._settings.way == "splits":
             return [float(np.mean(mean))], [float(np.mean(std))]
         return mean, std

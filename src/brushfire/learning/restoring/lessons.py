@@ -11,6 +11,7 @@ import torch
 from brushfire.errors import LearningError
 from brushfire.geometry import Box
 from brushfire.learning.restoring.hiding import hide, masked
+from brushfire.learning.restoring.scans import called
 from brushfire.learning.sampler import SlabCache
 
 if TYPE_CHECKING:
@@ -18,12 +19,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from brushfire.geometry import Triple
     from brushfire.learning.restoring.division import Division
+    from brushfire.learning.restoring.scans import Scan
     from brushfire.learning.restoring.settings import RestorationSettings
-    from brushfire.learning.sampler import Block
+    from brushfire.learning.sampler import Block, Cells
     from brushfire.networks.restoration import RestorationModel
-    from brushfire.volumes import Volume
 
 _EDGE = 16  # pixels at a cut edge of a patch that do not teach: their surroundings are missing
 _EDGE_SHARE = 8  # of a small patch, at most
@@ -79,22 +79,22 @@ class _Crop:
 
 
 class Lessons:
-    """Makes lessons of one volume in one way.
+    """Makes lessons of one scan in one way.
 
     Parameters
     ----------
-    volume : Volume
-        What is restored.
-    target : Volume or None
-        What it should look like, in the way "pairs".
+    scan : Scan
+        What is restored, and what it should look like.
     settings : RestorationSettings
         The way, and how patches vary.
     division : Division
         What teaches and what is held out.
     context : int
         Slices that the network sees on each side.
-    origin : tuple of int
-        Voxel of the volume, z, y, x, where the target begins.
+    largest : tuple of int
+        Pixels of a patch in y and x at most.
+    kept, kept_targets : Cells
+        What is kept of volumes, and of targets; those of other scans may be there too.
 
     Raises
     ------
@@ -104,22 +104,24 @@ class Lessons:
 
     def __init__(
         self,
-        volume: Volume,
-        target: Volume | None,
+        scan: Scan,
         settings: RestorationSettings,
         division: Division,
         *,
         context: int,
-        origin: Triple = (0, 0, 0),
+        largest: tuple[int, int],
+        kept: Cells,
+        kept_targets: Cells,
     ) -> None:
         self._way, self._augment = settings.way, settings.augment
         self._masked = settings.masked
-        self._shape = volume.shape
+        self._shape = scan.volume.shape
+        self._largest = largest
         self._division = division
-        self._slabs = SlabCache(volume, context, settings.cache_bytes, filled=False)
-        self._target, self._origin = None, origin
-        if target is not None:
-            self._target = SlabCache(target, 0, settings.cache_bytes, filled=False)
+        self._slabs = SlabCache(scan.volume, context, kept, filled=False)
+        self._target = None
+        if scan.target is not None:
+            self._target = SlabCache(scan.target, 0, kept_targets, filled=False)
         taught = division.taught_slices
         # (slice that is seen, slice that is the target)
         self._places = [(z, z) for z in taught]
@@ -129,7 +131,7 @@ class Lessons:
             raise LearningError(
                 "There are slices to learn from beside those that are held out, and in the way"
                 " 'neighbours' two that lie beside each other.",
-                got=f"{len(taught)} slice(s)",
+                got=f"{len(taught)} slice(s) of {called(scan.volume)}",
                 do="Hold out fewer slices, or choose another way.",
             )
 
@@ -145,7 +147,7 @@ class Lessons:
         count : int
             Patches.
         side : int
-            Pixels in y and x; less where the volume is smaller.
+            Pixels in y and x; less where the volume, or what is allowed, is smaller.
         rng : Generator
             Decides everything.
         """
@@ -168,10 +170,10 @@ class Lessons:
         It may stick out by the edge that does not count, so that all of what teaches does.
         """
         start, stop = [taught.start[0]], [taught.stop[0]]
-        for first, last, whole in zip(
-            taught.start[1:], taught.stop[1:], self._shape[1:], strict=True
+        for first, last, whole, most in zip(
+            taught.start[1:], taught.stop[1:], self._shape[1:], self._largest, strict=True
         ):
-            size = min(side, whole)
+            size = min(side, most)
             ends = sorted((first - edge, last + edge - size))
             low, high = (min(max(end, 0), whole - size) for end in ends)
             start.append(int(rng.integers(low, high + 1)))
@@ -223,7 +225,7 @@ class Lessons:
     def _read_target(self, box: Box) -> Block:
         """Return the target in a box, NaN where there is none."""
         assert self._target is not None
-        z, y, x = self._origin
+        z, y, x = self._division.region.start
         here = box.intersect(self._division.region)
         if here is None:
             raise AssertionError("lessons lie where there is a target")

@@ -121,7 +121,8 @@ class RestorationSettings:
     masked : float
         Share of the pixels that is hidden in the way "blind", 0.001 to 0.25.
     cache_bytes : int
-        Bytes of each volume kept in memory for learning.
+        Bytes of what is restored that are kept in memory for learning, of all scans together, and
+        as many of what they should look like.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ ZOOMED_TEXT = (
     "Learns what a finer scan of a part looks like from the whole, and makes all of it as fine."
 )
 ZOOMED_ASSUMPTION = "The part looks as the rest does, and lies where the offset says."
+ZOOMED_ALONE = "From a zoomed scan one volume is learned: others have grids of their own."
 CHANNELS = "Without files, the channels of the volume are its parts."
 SPLITS = {
     "x:1": (
@@ -92,6 +94,8 @@ class WayForm(QWidget):
         self.refine = QCheckBox("look for it near there")
         self.refine.setChecked(True)
         self.refine.setToolTip("Find the place at which the scan looks most like the whole")
+        self.also = PartsField(controller, "Further scans of a series to learn from as well")
+        self.also_clean = PartsField(controller, "The clean volume of each, in the same order")
         self._rows = QWidget()
         self._rows.setProperty("role", "plain")
         self._form = form_in(self._rows)
@@ -104,6 +108,8 @@ class WayForm(QWidget):
         for part in (top, self.text, self.assumption, self._rows):
             layout.addWidget(part)
         self.way.currentIndexChanged.connect(self.update_view)
+        for field in (self.also, self.also_clean):
+            field.changed.connect(self.update_view)
         self.update_view()
 
     def _fill(self) -> None:
@@ -118,6 +124,8 @@ class WayForm(QWidget):
             ("Scan", self.zoomed, ZOOMED),
             ("Offset µm", offset, ZOOMED),
             ("", self.refine, ZOOMED),
+            ("Also from", self.also, ""),
+            ("Their clean", self.also_clean, "pairs"),
         ):
             self._form.addRow(field_name(name), field)
             self._belongs[field] = way
@@ -131,10 +139,11 @@ class WayForm(QWidget):
         self.assumption.setText(f"Assumes: {assumed[0].lower()}{assumed[1:]}")
         volume = self._controller.session.volume
         many = volume is not None and len(volume.channels) > 1
+        series = not (self.also.empty and self.also_clean.empty)
+        there = {self.channels: many, self.also_clean: series}
         for field, own in self._belongs.items():
-            shown = own == way and (field is not self.channels or many)
-            self._form.setRowVisible(field, shown)
-        self._rows.setVisible(way in self._belongs.values())
+            self._form.setRowVisible(field, own in (way, "") and there.get(field, True))
+        self.also.refuse(ZOOMED_ALONE if way == ZOOMED else "")
 
     def begin(self) -> None:
         """Ask the session to restore from what was chosen.
@@ -158,7 +167,16 @@ class WayForm(QWidget):
             if session.volume is not None:
                 network = suggest_restoration_network(session.volume, way)
                 options["network"] = replace(network, splits=self.splits.chosen)
-        session.restore_from(way, **options)
+        session.restore_from(way, others=self._others(), **options)
+
+    def _others(self) -> list[Any]:
+        """Return further scans, in pairs each with its clean one."""
+        if self.way.chosen == ZOOMED:
+            return []
+        scans = self.also.value()
+        if self.way.chosen != "pairs":
+            return scans
+        return list(zip_longest(scans, self.also_clean.value()))
 
 
 class ScoreView(QWidget):
@@ -392,11 +410,15 @@ class RestorePanel(QWidget):
 
 def summary_of(restoration: Restoration) -> str:
     """Return what is learned from, in a line."""
-    way = restoration.state.learning.way
-    title = FACTS[way].title if restoration.state.offset is None else ZOOMED_TITLE
-    names = [Path(path).name for path in restoration.paths]
+    state = restoration.state
+    way = state.learning.way
+    title = FACTS[way].title if state.offset is None else ZOOMED_TITLE
+    own = (state.target, *state.splits)
+    names = [Path(one.source).name for one in own if one is not None and one.source is not None]
     if restoration.target is not None and not names:
         names = [restoration.target.name]
     if way == "splits" and len(names) > 1:
         names = [f"{len(names)} of them"]
+    if restoration.others:
+        title += f", {len(restoration.scans)} scans"
     return f"{title}: {', '.join(names)}" if names else title

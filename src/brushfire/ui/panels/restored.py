@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QSlider, QWidget
 
 from brushfire.errors import ExportError
 from brushfire.export import Conversion
 from brushfire.export.intensities import WHOLE
+from brushfire.ui.panels.edges import EdgeView
 from brushfire.ui.panels.export import ExportForm
 from brushfire.ui.widgets import (
     Choice,
@@ -21,9 +21,11 @@ from brushfire.ui.widgets import (
     form_in,
     label,
     row,
+    set_role,
 )
 
 if TYPE_CHECKING:
+    from brushfire.learning.restoring.checks import Finding
     from brushfire.ui.connections import Connections
     from brushfire.ui.controller import Controller
 
@@ -137,14 +139,16 @@ class RestoredPanel(QWidget):
         self.empty = label("Denoised tiles appear here a few seconds after learning starts.")
         self.looks = self._make_looks()
         self.found = label("")
+        self.edge = EdgeView(controller, connections)
         self.export = IntensityExport(controller, connections)
         layout = column(self, margins=(10, 2, 10, 10))
-        for part in (self.empty, self.looks, self.found, self.export):
+        for part in (self.empty, self.looks, self.found, self.edge, self.export):
             layout.addWidget(part)
         events = controller.session.events
         connections.connect(events.restoration_changed, self._on_restoration)
         connections.connect(events.learning_changed, self.update_view)
         connections.connect(events.restored_tiles_changed, self._check_soon)
+        connections.connect(events.residual_checked, self._on_checked)
         connections.connect(controller.viewer.dims.events.current_step, self._check_soon)
         connections.connect(controller.viewer.layers.events.removed, self._on_removed)
         controller.tasked.connect(self._on_task)
@@ -206,6 +210,7 @@ class RestoredPanel(QWidget):
         some = self._shown_model is not None
         self.empty.setVisible(not some)
         self.looks.setVisible(some)
+        self.edge.setVisible(some)
         self.export.setVisible(some)
         self.found.setVisible(some and self.residual.isChecked() and bool(self.found.text()))
 
@@ -241,15 +246,12 @@ class RestoredPanel(QWidget):
             self._rest.start()
 
     def _check(self) -> None:
-        """Say whether what was removed from the slice on screen has structure."""
-        from brushfire.learning.restoring.checks import check_residual
+        """Have the slice on screen checked for structure in what was removed."""
+        box = self._controller.restored.checked()
+        if box is not None and self._controller.session.restoration is not None:
+            self._controller.session.check_residual(box)
 
-        planes = self._controller.restored.planes_on_screen()
-        if planes is None or not np.isfinite(planes[1]).any():
-            return
-        finding = check_residual(*planes)
+    def _on_checked(self, finding: Finding) -> None:
         self.found.setText(finding.text)
-        self.found.setProperty("role", "warning" if finding.severity != "fine" else "muted")
-        self.found.style().unpolish(self.found)
-        self.found.style().polish(self.found)
+        set_role(self.found, "warning" if finding.severity != "fine" else "muted")
         self.update_view()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QMenu, QVBoxLayout, QWidget
 
 from brushfire.ui.controller import layer_source
@@ -135,11 +136,19 @@ class PartsField(_Sources):
     ----------
     controller, title
         As of `_Sources`.
+
+    Attributes
+    ----------
+    changed : Signal
+        After volumes were added, or the list was cleared.
     """
+
+    changed = Signal()
 
     def __init__(self, controller: Controller, title: str) -> None:
         super().__init__(controller, title, several=True)
         self._parts: list[tuple[Any, str]] = []
+        self._refused = False
         self.names = label("", role="value")
         self.button = button("Add…", self._ask, tip=title)
         self.clear = button("Clear", self._clear, role="link", tip="Begin the list anew")
@@ -148,9 +157,21 @@ class PartsField(_Sources):
         layout.addLayout(row(self.button, self.clear, QVBoxLayout(), stretch=2))
         self._show()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was chosen."""
+        return not self._parts
+
     def value(self) -> list[Any]:
         """Return the paths and volumes, see `SourceField.value`."""
         return [_volume_of(one) if isinstance(one, Image) else one for one, _ in self._parts]
+
+    def refuse(self, reason: str) -> None:
+        """Let nothing be chosen, and say why; "" lets it again."""
+        self._refused = bool(reason)
+        self.button.setEnabled(not reason)
+        self.button.setToolTip(reason or self._title)
+        self._show()
 
     def add(self, path: str) -> None:
         """Add a file or folder."""
@@ -160,17 +181,19 @@ class PartsField(_Sources):
         short = name if isinstance(source, Image) else Path(name).name
         self._parts.append((source, short))
         self._show()
+        self.changed.emit()
 
     def _clear(self) -> None:
         self._parts.clear()
         self._show()
+        self.changed.emit()
 
     def _show(self) -> None:
         self.names.setText(
             "\n".join(f"{at + 1}  {name}" for at, (_, name) in enumerate(self._parts))
         )
-        self.names.setVisible(bool(self._parts))
-        self.clear.setVisible(bool(self._parts))
+        for one in (self.names, self.clear):
+            one.setVisible(bool(self._parts) and not self._refused)
 
 
 def _volume_of(layer: Layer) -> Any:
