@@ -603,6 +603,18 @@ def denoise(
         list[Path] | None,
         typer.Option(help="With --clean: the clean one of each --also, in the same order."),
     ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="How differences count: mse, l1, or ssim; mse by default."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Which network learns, such as msd or basic_unet.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Its layers, or resolutions.")] = None,
+    slices: Annotated[int | None, typer.Option(help="Slices that it sees, an odd number.")] = None,
+    in_3d: Annotated[
+        bool, typer.Option("--in-3d", help="Convolve across slices, where the network can.")
+    ] = False,
     seconds: Annotated[
         float, typer.Option(min=0, help="How long to learn; 0 for what was learned before.")
     ] = 300,
@@ -621,7 +633,7 @@ def denoise(
     memory: Memory = None,
 ) -> None:
     """Learn to restore a volume, from pairs or from nothing, and write all of it."""
-    from brushfire.cli.denoising import Lessons, conversion_of
+    from brushfire.cli.denoising import Lessons, Shape, conversion_of
     from brushfire.cli.denoising import denoise as run
 
     lessons = Lessons(
@@ -633,6 +645,7 @@ def denoise(
         volume,
         out,
         lessons,
+        Shape(loss, network, depth, slices, in_3d=in_3d),
         seconds=seconds,
         conversion=conversion_of(dtype, clip=clip, rescale=parse_range(rescale)),
         format=(format or Format(parse_format(out))).value,

@@ -117,6 +117,46 @@ class Lessons:
         return "neighbours" if self.neighbours else None
 
 
+@dataclass(frozen=True)
+class Shape:
+    """How is learned, and by which network, as somebody said in a terminal; None for as it is.
+
+    Parameters
+    ----------
+    loss, network : str or None
+        A loss of `RestorationSettings`, and a name of an architecture.
+    depth, slices : int or None
+        Its size, and the slices that it sees.
+    in_3d : bool
+        Whether it convolves across slices.
+    """
+
+    loss: str | None = None
+    network: str | None = None
+    depth: int | None = None
+    slices: int | None = None
+    in_3d: bool = False
+
+    def apply(self, session: Session) -> None:
+        """Let a session restore so from now on.
+
+        Raises
+        ------
+        SettingsError
+            It cannot.
+        """
+        from brushfire.learning.restoring import reshaped
+
+        restoration = session.restoration
+        assert restoration is not None
+        network, learning = restoration.state.network, restoration.state.learning
+        made = reshaped(network, self.network, 3 if self.in_3d else None)
+        made = replace(made, depth=self.depth or made.depth, slices=self.slices or made.slices)
+        learns = replace(learning, loss=self.loss or learning.loss)  # type: ignore[arg-type]
+        if (made, learns) != (network, learning):
+            session.configure_restoration(made, learns)
+
+
 def conversion_of(
     dtype: str | None, *, clip: bool, rescale: tuple[float, float] | None
 ) -> Conversion:
@@ -139,6 +179,7 @@ def denoise(
     place: Path,
     out: Path,
     lessons: Lessons,
+    shape: Shape,
     *,
     seconds: float,
     conversion: Conversion,
@@ -159,6 +200,8 @@ def denoise(
         Target of the export.
     lessons : Lessons
         What is learned from; without a way, what the project was restored from before.
+    shape : Shape
+        How, and by which network.
     seconds : float
         How long to learn; 0 for what was learned before.
     conversion, format, overwrite
@@ -182,6 +225,7 @@ def denoise(
     check_target(out, format, overwrite=overwrite)
     with opened(place, axes=axes, time=time, device=device, budget=budget) as session:
         _choose(session, place, lessons)
+        shape.apply(session)
         if seconds:
             learn(session, seconds)
         if not session.wait_for(lambda: session.learning.shown_model is not None, _LOAD_SECONDS):

@@ -21,6 +21,9 @@ MOST_MASKED = 0.25  # no two masked pixels touch
 _NEAR = 1.5  # pixels between slices up to which neighbours help
 _ZOOM_SLICES = 9
 _SLAB = 7  # slices that a network in three dimensions sees, where nobody says
+_USUAL = NetworkSettings(
+    depth=40, width=1, dilations=tuple(range(1, 11)), features=False, restored=1
+)
 
 
 @dataclass(frozen=True)
@@ -260,11 +263,6 @@ def suggest_restoration_network(
         restored=1 if way == "splits" else restored,
         splits="x:1" if way == "splits" else "",
     )
-
-
-_USUAL = NetworkSettings(
-    depth=40, width=1, dilations=tuple(range(1, 11)), features=False, restored=1
-)
 
 
 def reshaped(

@@ -13,10 +13,12 @@ from brushfire.errors import BrushfireError
 from brushfire.learning.restoring import FACTS, suggest_restoration_network
 from brushfire.session import LearningState
 from brushfire.ui.panels.plots import RestoringPlot
+from brushfire.ui.panels.restoring import RestoringForm
 from brushfire.ui.panels.sources import PartsField, SourceField
 from brushfire.ui.widgets import (
     Choice,
     ElidedLabel,
+    Fold,
     NumberField,
     ProgressRow,
     Question,
@@ -268,6 +270,9 @@ class RestorePanel(QWidget):
         self.score = ScoreView(self._call("undo_model"))
         self.plot = RestoringPlot()
         self.figures = ElidedLabel(role="value")
+        self.shape_form = RestoringForm(controller, connections)
+        self.network = Fold("Network", self.shape_form)
+        self.network.opened.connect(self.shape_form.open)
         self._summary, self._learning = QWidget(), QWidget()
         self._compose()
         events = controller.session.events
@@ -286,7 +291,7 @@ class RestorePanel(QWidget):
         inner.addWidget(self.message)
         inner.addWidget(self.start_button)
         inner.addLayout(row(self.stop, self.reset, QVBoxLayout(), stretch=2))
-        for part in (self.question, self.score, self.plot, self.figures):
+        for part in (self.question, self.score, self.plot, self.figures, self.network):
             inner.addWidget(part)
         layout = column(self, margins=(10, 2, 10, 10))
         for part in (
@@ -325,6 +330,7 @@ class RestorePanel(QWidget):
         text = "" if restoration is None else "\n\n".join(restoration.warnings)
         self.warnings.setText(text)
         self.chosen.set_text("" if restoration is None else summary_of(restoration))
+        self.shape_form.update_settings()
         self._refresh()
 
     @property
