@@ -12,7 +12,7 @@ import tifffile
 from brushfire.errors import ExportError, ProjectError, SettingsError
 from brushfire.export import Conversion
 from brushfire.geometry import Box
-from brushfire.learning.restoring import RestorationSettings
+from brushfire.learning.restoring import RestorationSettings, reshaped
 from brushfire.learning.settings import LearningSettings
 from brushfire.networks.settings import NetworkSettings
 from brushfire.project import open_project
@@ -472,3 +472,27 @@ def test_both_kinds_of_tiles_keep_to_one_budget(session, folder):
     session.stop()
     budget = 2**30 // 8
     assert session.predictions._budget + session.restored._budget <= budget
+
+
+def test_the_loss_and_the_network_change_while_learning_goes_on(session, folder):
+    restore(session, folder)
+    state, shown = session.restoration.state, session.model_revision
+    session.configure_restoration(learning=replace(state.learning, loss="l1"))
+    assert session.wait_for(lambda: session.learning.step > 0, PATIENCE)
+    assert session.model_revision >= shown
+    with pytest.raises(SettingsError, match="random weights"):
+        session.configure_restoration(network=reshaped(state.network, "encoder_unet"))
+    found = []
+    session.events.network_appraised.connect(found.append)
+    wider = replace(state.network, depth=6)
+    session.appraise_restoration(wider)
+    assert session.wait_for(lambda: bool(found), PATIENCE)
+    assert found[0].network == wider
+    assert not found[0].problem
+    shown = session.model_revision
+    session.configure_restoration(network=wider)
+    assert session.wait_for(lambda: session.model_revision > shown, PATIENCE)
+    session.close()
+    state = open_project(session.project.folder).state.restoration
+    assert (state.network.depth, state.learning.loss) == (6, "l1")
+    assert session.project.load_model(state.shown_model, restores=True).settings == wider

@@ -326,3 +326,30 @@ def test_a_line_across_an_edge_tells_whether_denoising_blurs_it(
     assert edge.layer is None
     assert [one for one in layers if one.name == "Edge profile"] == []
     assert session.edge is None
+
+
+def test_how_is_learned_and_by_which_network_is_chosen_in_a_fold(
+    denoising: Window, tmp_path: Path
+) -> None:
+    window, session, panel = denoising, denoising.session, denoising.dock.restore
+    use(window, tmp_path / "clean.tif")
+    assert not panel.network.isHidden()
+    panel.network.button.click()
+    form = panel.shape_form
+    window.wait(lambda: "weights" in form.facts.whole)
+    assert form.loss.refusal("ssim") == ""
+    assert "random weights" in form.architecture.refusal("encoder_unet")
+    form.loss.choose("l1")
+    form.depth.setValue(6)
+    form.slices.choose(3)
+    form.apply.click()
+    window.wait(lambda: session.restoration.state.network.depth == 6)
+    state = session.restoration.state
+    assert (state.learning.loss, state.network.slices) == ("l1", 3)
+
+    panel.change.click()
+    panel.form.way.choose("neighbours")
+    panel.use_button.click()
+    window.wait(lambda: session.restoration.state.learning.way == "neighbours")
+    assert "clean target" in form.loss.refusal("ssim")
+    assert "sees that one alone" in form.slices.refusal(3)

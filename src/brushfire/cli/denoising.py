@@ -151,7 +151,10 @@ class Shape:
         assert restoration is not None
         network, learning = restoration.state.network, restoration.state.learning
         made = reshaped(network, self.network, 3 if self.in_3d else None)
-        made = replace(made, depth=self.depth or made.depth, slices=self.slices or made.slices)
+        if self.depth is not None:
+            made = replace(made, depth=self.depth)
+        if self.slices is not None:
+            made = replace(made, slices=self.slices)
         learns = replace(learning, loss=self.loss or learning.loss)  # type: ignore[arg-type]
         if (made, learns) != (network, learning):
             session.configure_restoration(made, learns)

@@ -29,7 +29,6 @@ from brushfire.learning.restoring.settings import check_way
 from brushfire.learning.settings import LearningSettings, check_patch
 from brushfire.learning.warming import begin_to_warm_up
 from brushfire.networks import kernels
-from brushfire.networks.architectures import architecture_of, check_installed
 from brushfire.networks.features import inputs_of
 from brushfire.networks.settings import NetworkSettings
 from brushfire.networks.snapshot import answers
@@ -534,8 +533,6 @@ class Session:
             The network cannot learn so, or its package is not installed.
         """
         self._need_volume()
-        if network is not None:
-            check_installed(architecture_of(network.architecture))
         made = self._tasks.configure(network, learning)
         if self.task == "restore":
             learning = made.learning(shares(self._budget).learning)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from brushfire.engine import messages as m
 from brushfire.errors import ProjectError
 from brushfire.learning.restoring.settings import check_way
+from brushfire.networks.architectures import architecture_of, check_installed
 from brushfire.prediction import PredictionStore, RestoredStore, RestoredTile
 from brushfire.session.learning import LearningRecord
 
@@ -132,6 +133,7 @@ class Tasks:
                 do="Choose again what to restore from.",
             )
         check_way(state.learning, state.network, len(before.source.channels))
+        check_installed(architecture_of(state.network.architecture))
         self.restoration = replace(before, state=state)
         return self.restoration
 

@@ -55,9 +55,10 @@ class RestoringForm(ShapeForm):
         super()._look_for_packages()
         if self._controller.session.restoration is None:
             return
-        for name in ARCHITECTURES:
-            if not self.architecture.refusal(name):
-                self.architecture.refuse(name, why_not(self._check, architecture=name))
+        for name in ARCHITECTURES:  # what no package would help comes first
+            never = why_not(self._check, architecture=name)
+            if never:
+                self.architecture.refuse(name, never)
 
     def _check(self, **shape: Any) -> None:
         """Raise where a network of this kind cannot restore what is restored."""
