@@ -85,13 +85,12 @@ def _centred(clean: Array, z: int, middle: np.ndarray, ahead: np.ndarray) -> Cro
     return line if flat else None
 
 
-def widths(image: Array, given: Array, lines: list[Crossing]) -> dict[str, float]:
+def widths(profiles: list[EdgeProfile], given: list[EdgeProfile]) -> dict[str, float]:
     """Return figures of all lines, and the edge in the mean of their profiles; in voxels.
 
     "error" is half of what a width lies in with 90 % certainty, the median of all.
     "wider" and "narrower" are the shares of lines of which the window would say so.
     """
-    profiles = [line.profile(image) for line in lines]
     told = [one for one in profiles if one.width is not None]
     values = [max(one.width or 0.0, one.voxel) / one.voxel for one in told]
     errors = [((one.high or 0.0) - (one.low or 0.0)) / 2 / one.voxel for one in told]
@@ -100,8 +99,8 @@ def widths(image: Array, given: Array, lines: list[Crossing]) -> dict[str, float
     voxel = float(np.mean([one.voxel for one in profiles]))
     whole = find_edge(voxel * np.arange(shortest), mean, voxel)
     texts = [
-        EdgeComparison(NOWHERE, line.profile(given), one, "voxels").text
-        for line, one in zip(lines, profiles, strict=True)
+        EdgeComparison(NOWHERE, before, after, "voxels").text
+        for before, after in zip(given, profiles, strict=True)
     ]
     return {
         "width": float(np.median(values)),
@@ -151,8 +150,9 @@ def main() -> None:
     images = images_of(args)
     lines = crossings(images["truth"], args.lines, args.seed)
     figures: dict[str, float] = {"lines": len(lines)}
+    given = [line.profile(images["given"]) for line in lines]
     for who, image in images.items():
-        found = widths(image, images["given"], lines)
+        found = widths([line.profile(image) for line in lines], given)
         figures |= {f"{who}_{name}": value for name, value in found.items()}
         note(
             args,
