@@ -23,8 +23,10 @@ import torch  # isort: skip
 from brushfire.learning.restoring import (
     RestorationSettings,
     Scan,
+    reshaped,
     suggest_restoration_network,
 )
+from brushfire.learning.restoring.settings import LOSSES
 from brushfire.samples import SCANS, scan_foam, zoom_foam
 from brushfire.volumes import open_volume
 from reporting import data_folder, note, parser, report
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from brushfire.volumes import Volume
     from restorers import Array
 
-PARTS = (*SCANS, "zoom", "series", "fmd", "w2s")
+PARTS = (*SCANS, "losses", "zoom", "series", "fmd", "w2s")
 WAYS = ("pairs", "nothing")
 SHAPE = (40, 128, 128)
 QUICK_SHAPE = (12, 96, 96)
@@ -180,6 +182,28 @@ def from_better_scan(
     )
     found = restored(model, open_volume(tests.noisy, axes="zyx"))
     table.add("pairs_of_scans", tests.measure(found, tests.clean), f"{steps} steps")
+
+
+def losses(table: Table, args: Namespace) -> None:
+    """Score each loss, and other networks that learn as ours does, from pairs of noisy foam."""
+    taught, tested = (
+        scan_foam(SCANS["noise"], shape=QUICK_SHAPE if args.quick else SHAPE, seed=seed + args.seed)
+        for seed in (TAUGHT, TESTED)
+    )
+    volume, target = open_volume(taught.noisy, axes="zyx"), open_volume(taught.clean, axes="zyx")
+    ours = suggest_restoration_network(volume, "pairs")
+    unet = reshaped(ours, "basic_unet")
+    tried = [(f"msd_{loss}", ours, loss) for loss in LOSSES]
+    tried += [("msd_1_slice", replace(ours, slices=1), "mse"), ("basic_unet", unet, "mse")]
+    tried += [("unet_in_3d", reshaped(unet, axes=3), "mse")]
+    measure = Measure(SPAN)
+    for who, network, loss in tried:
+        settings = RestorationSettings("pairs", loss=loss)
+        model, steps = learned(
+            volume, target, network, settings, seconds=args.seconds, seed=args.seed
+        )
+        found = restored(model, open_volume(tested.noisy, axes="zyx"))
+        table.add(who, measure(found, tested.clean), f"{steps} steps")
 
 
 def zoom(table: Table, args: Namespace) -> None:
@@ -335,8 +359,8 @@ def main() -> None:
     figures: dict[str, float] = {}
     for name in args.only:
         table = Table(name, args)
-        score = {"zoom": zoom, "series": series, "fmd": real, "w2s": real}.get(name, foam)
-        score(table, args)
+        others = {"losses": losses, "zoom": zoom, "series": series, "fmd": real, "w2s": real}
+        others.get(name, foam)(table, args)
         figures |= table.figures
     report("denoise", figures, {k: v for k, v in GOALS.items() if k in figures})
 
