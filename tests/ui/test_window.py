@@ -22,7 +22,7 @@ from brushfire.ui import shortcuts
 from brushfire.ui.controller import Controller
 from brushfire.ui.dock import BrushfireDock
 from brushfire.ui.layers import prediction_colormap, rgba, stroke_colormap
-from brushfire.ui.panels.network import format_dilations, parse_dilations
+from brushfire.ui.panels.shape import format_dilations, parse_dilations
 from brushfire.ui.style import palette_of
 from brushfire.ui.viewport import visible_box
 

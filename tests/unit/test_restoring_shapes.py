@@ -32,6 +32,7 @@ def test_another_network_restores_the_same_with_its_usual_size() -> None:
     msd = suggest_restoration_network(parts, "splits")
     unet = reshaped(msd, "basic_unet")
     assert (unet.restored, unet.splits, unet.slices) == (1, "x:1", msd.slices)
+    assert (unet.norm, msd.norm) == ("instance", "batch")
     assert unet.depth != msd.depth
     assert reshaped(unet, "msd") == msd
     assert reshaped(unet, "basic_unet", 3).slices == 7

@@ -10,6 +10,7 @@ from brushfire.networks.architectures import MSD, architecture_of
 from brushfire.networks.settings import NetworkSettings
 
 if TYPE_CHECKING:
+    from brushfire.networks.architectures import Norm
     from brushfire.volumes import Volume
 
 Way = Literal["pairs", "splits", "blind", "neighbours"]
@@ -21,6 +22,7 @@ MOST_MASKED = 0.25  # no two masked pixels touch
 _NEAR = 1.5  # pixels between slices up to which neighbours help
 _ZOOM_SLICES = 9
 _SLAB = 7  # slices that a network in three dimensions sees, where nobody says
+_IN_SIGHT: Norm = "instance"
 _USUAL = NetworkSettings(
     depth=40, width=1, dilations=tuple(range(1, 11)), features=False, restored=1
 )
@@ -270,6 +272,9 @@ def reshaped(
 ) -> NetworkSettings:
     """Return a network of another kind that restores the same, of its usual size.
 
+    Its layers are normalised by what is in sight, where they can be: with one patch a step, what
+    was seen while learning says too little.
+
     Parameters
     ----------
     network : NetworkSettings
@@ -294,6 +299,7 @@ def reshaped(
         made = replace(
             _USUAL, architecture=name, depth=depth, width=width, border=network.border,
             restored=network.restored, splits=network.splits,
+            norm=_IN_SIGHT if name != MSD and _IN_SIGHT in kind.norms else _USUAL.norm,
         )  # fmt: skip
         axes = axes or 2
     axes = axes or made.axes

@@ -237,7 +237,8 @@ class ShapeForm(QWidget):
     def _grey(self) -> None:
         """Grey out what cannot be, and hide what this network does not have."""
         kind, now = self._kind, self._now
-        windows = kind.in_windows or (now.architecture == kind.name and now.norm != "batch")
+        shape = now if now.architecture == kind.name else self._another(kind.name)
+        windows = kind.in_windows or shape.norm != "batch"
         self._show_rows(
             {
                 self.encoder: self._encodes,
