@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import tifffile
 
 from brushfire.errors import ProjectError, VolumeError
 from brushfire.geometry import Box
@@ -16,41 +15,18 @@ from brushfire.learning.settings import LearningSettings
 from brushfire.networks import SegmentationModel
 from brushfire.networks.settings import NetworkSettings
 from brushfire.project import open_project
-from brushfire.session import Session
 from brushfire.volumes import open_volume
 from support.engines import RESTORER, SHAPE, noisy, paint_strokes, stripes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from brushfire.session import Session
 
 PATIENCE = 60
 SMALL = NetworkSettings(depth=4, dilations=(1, 2), features=False)
 SLICE = Box((1, 0, 0), (2, *SHAPE[1:]))
-
-
-@pytest.fixture
-def make_session() -> Iterator[Callable[..., Session]]:
-    made: list[Session] = []
-
-    def make(**options: object) -> Session:
-        session = Session(device="cpu", memory_budget_bytes=2**30, suggest=False, **options)
-        made.append(session)
-        return session
-
-    yield make
-    for session in made:
-        session.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    tifffile.imwrite(tmp_path / "noisy.tif", noisy(), photometric="minisblack")
-    tifffile.imwrite(tmp_path / "clean.tif", stripes(), photometric="minisblack")
-    for part in range(2):
-        values = noisy(1 + part)
-        tifffile.imwrite(tmp_path / f"part{part}.tif", values, photometric="minisblack")
-    return tmp_path
 
 
 @pytest.fixture
@@ -173,7 +149,7 @@ def test_what_is_gone_is_said_and_nothing_that_was_learned_on_it_is_shown(make_s
     session.configure(network=SMALL, learning=LearningSettings(patch=64))
     paint_strokes(session.labels)
     session.set_view(SLICE)
-    parts = [folder / f"part{part}.tif" for part in range(2)]
+    parts = [folder / f"part{part}.tif" for part in range(3)]
     restore(session, "splits", network=replace(RESTORER, splits="x:1"), splits=parts)
     segment(session, "denoised")
     place = session.project.folder

@@ -16,42 +16,18 @@ from brushfire.learning.restoring import RestorationSettings, reshaped
 from brushfire.learning.settings import LearningSettings
 from brushfire.networks.settings import NetworkSettings
 from brushfire.project import open_project
-from brushfire.session import Session
 from brushfire.volumes import open_volume
 from support.engines import NOISE, RESTORER, SHAPE, noisy, paint_strokes, stripes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from brushfire.session import Session
 
 PATIENCE = 60
 SMALL = NetworkSettings(depth=4, dilations=(1, 2))
 SLICE = Box((0, 0, 0), (1, *SHAPE[1:]))
-
-
-@pytest.fixture
-def make_session() -> Iterator[Callable[..., Session]]:
-    made: list[Session] = []
-
-    def make(**options: object) -> Session:
-        session = Session(device="cpu", memory_budget_bytes=2**30, suggest=False, **options)
-        made.append(session)
-        return session
-
-    yield make
-    for session in made:
-        session.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with a noisy volume, a clean one, and parts of a scan."""
-    tifffile.imwrite(tmp_path / "noisy.tif", noisy(), photometric="minisblack")
-    tifffile.imwrite(tmp_path / "clean.tif", stripes(), photometric="minisblack")
-    for part in range(3):
-        values = noisy(1 + part)
-        tifffile.imwrite(tmp_path / f"part{part}.tif", values, photometric="minisblack")
-    return tmp_path
 
 
 @pytest.fixture
