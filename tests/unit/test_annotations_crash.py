@@ -201,7 +201,8 @@ if bounded:
 expected = store[...]
 assert expected[1:].any(axis=2).sum() > 400
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-assert store.flush(60), store.journal_error
+# An attempt that began while there was no room may be the first that is waited for.
+assert store.flush(60) or store.flush(60), store.journal_error
 assert store.journal_error is None and store.unsaved_seconds == 0
 np.save(folder.with_name("expected.npy"), expected)
 import os
