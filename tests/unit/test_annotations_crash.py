@@ -201,7 +201,7 @@ if bounded:
 expected = store[...]
 assert expected[1:].any(axis=2).sum() > 400
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-# An attempt that began while there was no room may be the first that is waited for.
+# What was under way when there was no room may be refused once more: it is tried again.
 assert store.flush(60) or store.flush(60), store.journal_error
 assert store.journal_error is None and store.unsaved_seconds == 0
 np.save(folder.with_name("expected.npy"), expected)
